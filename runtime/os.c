@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: MIT */
+/* The Linux side of the table in os.h: one small function a syscall, errno turned into a result. */
+#include "runtime/os.h"
+
+#include "runtime/atomic.h"
+#include "runtime/check.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <linux/membarrier.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/signalfd.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+/* errno becomes the result where the call has just failed. */
+#define OR_ERRNO(call)                                                                             \
+    __extension__({                                                                                \
+        __typeof__(call) result_ = (call);                                                         \
+        result_ < 0 ? (__typeof__(call))-errno : result_;                                          \
+    })
+
+static void *thread_main(void *arg) {
+    struct bnx_os_thread *thread = arg;
+    if (thread->name != NULL) {
+        (void)pthread_setname_np(pthread_self(), thread->name);
+    }
+    thread->entry(thread->arg);
+    return NULL;
+}
+
+static int linux_thread_create(struct bnx_os_thread *thread) {
+    pthread_attr_t attributes;
+    int error = pthread_attr_init(&attributes);
+    if (error != 0) {
+        return -error;
+    }
+    if (thread->stack_bytes != 0) {
+        error = pthread_attr_setstacksize(&attributes, thread->stack_bytes);
+    }
+    /* The new thread inherits the mask, so no signal can land on it before it is ready. */
+    sigset_t blocked, before;
+    sigfillset(&blocked);
+    sigdelset(&blocked, SIGSEGV);
+    sigdelset(&blocked, SIGBUS);
+    sigdelset(&blocked, SIGILL);
+    sigdelset(&blocked, SIGFPE);
+    sigdelset(&blocked, SIGTRAP);
+    sigdelset(&blocked, SIGABRT);
+    pthread_sigmask(SIG_SETMASK, &blocked, &before);
+    pthread_t handle = 0;
+    if (error == 0) {
+        error = pthread_create(&handle, &attributes, thread_main, thread);
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attributes);
+    if (error != 0) {
+        return -error;
+    }
+    thread->handle = (uint64_t)handle;
+    return 0;
+}
+
+static int linux_thread_join(struct bnx_os_thread *thread) {
+    return -pthread_join((pthread_t)thread->handle, NULL);
+}
+
+static void linux_thread_yield(void) {
+    (void)sched_yield();
+}
+
+static int linux_thread_id(void) {
+    return (int)syscall(SYS_gettid);
+}
+
+static int linux_thread_signal(int tid, int signo) {
+    return (int)OR_ERRNO(syscall(SYS_tgkill, getpid(), tid, signo));
+}
+
+static int linux_thread_cpu_clock(int tid, uint64_t *out_ns) {
+    /* The kernel's encoding of a thread's CPU clock: CPUCLOCK_SCHED | CPUCLOCK_PERTHREAD_MASK. */
+    clockid_t clock = (clockid_t)((~(unsigned)tid << 3) | 6u);
+    struct timespec used;
+    if (clock_gettime(clock, &used) != 0) {
+        return -errno;
+    }
+    *out_ns = (uint64_t)used.tv_sec * UINT64_C(1000000000) + (uint64_t)used.tv_nsec;
+    return 0;
+}
+
+static int linux_affinity_get(cpu_set_t *out_set, size_t set_bytes) {
+    return OR_ERRNO(sched_getaffinity(0, set_bytes, out_set));
+}
+
+static int linux_affinity_set(const cpu_set_t *set, size_t set_bytes) {
+    return OR_ERRNO(sched_setaffinity(0, set_bytes, set));
+}
+
+static int linux_futex_wait(uint32_t *word, uint32_t expected, uint64_t deadline_ns) {
+    struct timespec deadline = {(time_t)(deadline_ns / UINT64_C(1000000000)),
+                                (long)(deadline_ns % UINT64_C(1000000000))};
+    /* WAIT_BITSET takes an absolute CLOCK_MONOTONIC time, plain WAIT a relative one. */
+    return (int)OR_ERRNO(syscall(SYS_futex, word, FUTEX_WAIT_BITSET_PRIVATE, expected,
+                                 deadline_ns == BNX_NEVER_NS ? NULL : &deadline, NULL,
+                                 FUTEX_BITSET_MATCH_ANY));
+}
+
+static int linux_futex_wake(uint32_t *word, int count) {
+    return (int)OR_ERRNO(syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, count, NULL, NULL, 0));
+}
+
+static int linux_membarrier(int command) {
+    return (int)OR_ERRNO(syscall(SYS_membarrier, command, 0, 0));
+}
+
+static uint64_t linux_clock_now(void) {
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * UINT64_C(1000000000) + (uint64_t)now.tv_nsec;
+}
+
+static void *linux_mmap(size_t bytes, int protection, int flags, int *out_error) {
+    void *start = mmap(NULL, bytes, protection, flags, -1, 0);
+    if (start == MAP_FAILED) {
+        *out_error = -errno;
+    }
+    return start;
+}
+
+static int linux_munmap(void *start, size_t bytes) {
+    return OR_ERRNO(munmap(start, bytes));
+}
+
+static int linux_mprotect(void *start, size_t bytes, int protection) {
+    return OR_ERRNO(mprotect(start, bytes, protection));
+}
+
+static int linux_madvise(void *start, size_t bytes, int advice) {
+    return OR_ERRNO(madvise(start, bytes, advice));
+}
+
+static void *linux_allocate(size_t bytes, size_t alignment) {
+    void *block = NULL;
+    if (alignment < sizeof(void *)) {
+        alignment = sizeof(void *);
+    }
+    return posix_memalign(&block, alignment, bytes) == 0 ? block : NULL;
+}
+
+static void linux_release(void *block) {
+    free(block);
+}
+
+static int linux_openat(int directory, const char *path, int flags, mode_t mode) {
+    return OR_ERRNO(openat(directory, path, flags, mode));
+}
+
+static int linux_close(int fd) {
+    return OR_ERRNO(close(fd));
+}
+
+static ssize_t linux_read(int fd, void *buffer, size_t bytes) {
+    return OR_ERRNO(read(fd, buffer, bytes));
+}
+
+static ssize_t linux_write(int fd, const void *buffer, size_t bytes) {
+    return OR_ERRNO(write(fd, buffer, bytes));
+}
+
+static int linux_chmod(const char *path, mode_t mode) {
+    return OR_ERRNO(chmod(path, mode));
+}
+
+static int linux_fstat(int fd, struct stat *out_stat) {
+    return OR_ERRNO(fstat(fd, out_stat));
+}
+
+static int linux_fcntl(int fd, int command, int arg) {
+    return OR_ERRNO(fcntl(fd, command, arg));
+}
+
+static int linux_poll(struct pollfd *fds, nfds_t count, int timeout_ms) {
+    return OR_ERRNO(poll(fds, count, timeout_ms));
+}
+
+static int linux_eventfd(unsigned value, int flags) {
+    return OR_ERRNO(eventfd(value, flags));
+}
+
+static int linux_signalfd(int fd, const sigset_t *set, int flags) {
+    return OR_ERRNO(signalfd(fd, set, flags));
+}
+
+static int linux_socket(int domain, int type, int protocol) {
+    return OR_ERRNO(socket(domain, type, protocol));
+}
+
+static int linux_setsockopt(int fd, int level, int name, const void *value, socklen_t bytes) {
+    return OR_ERRNO(setsockopt(fd, level, name, value, bytes));
+}
+
+static int linux_getsockopt(int fd, int level, int name, void *value, socklen_t *bytes) {
+    return OR_ERRNO(getsockopt(fd, level, name, value, bytes));
+}
+
+static int linux_bind(int fd, const struct sockaddr *address, socklen_t bytes) {
+    return OR_ERRNO(bind(fd, address, bytes));
+}
+
+static int linux_listen(int fd, int backlog) {
+    return OR_ERRNO(listen(fd, backlog));
+}
+
+static int linux_accept4(int fd, struct sockaddr *address, socklen_t *bytes, int flags) {
+    return OR_ERRNO(accept4(fd, address, bytes, flags));
+}
+
+static int linux_connect(int fd, const struct sockaddr *address, socklen_t bytes) {
+    return OR_ERRNO(connect(fd, address, bytes));
+}
+
+static ssize_t linux_recv(int fd, void *buffer, size_t bytes, int flags) {
+    return OR_ERRNO(recv(fd, buffer, bytes, flags));
+}
+
+static ssize_t linux_send(int fd, const void *buffer, size_t bytes, int flags) {
+    return OR_ERRNO(send(fd, buffer, bytes, flags));
+}
+
+static int linux_shutdown(int fd, int how) {
+    return OR_ERRNO(shutdown(fd, how));
+}
+
+static int linux_getsockname(int fd, struct sockaddr *address, socklen_t *bytes) {
+    return OR_ERRNO(getsockname(fd, address, bytes));
+}
+
+static int linux_uring_setup(unsigned entries, void *params) {
+    return (int)OR_ERRNO(syscall(SYS_io_uring_setup, entries, params));
+}
+
+static int linux_uring_enter(int ring_fd, unsigned submit, unsigned wait, unsigned flags,
+                             const void *arg, size_t arg_bytes) {
+    return (int)OR_ERRNO(syscall(SYS_io_uring_enter, ring_fd, submit, wait, flags, arg, arg_bytes));
+}
+
+static int linux_uring_register(int ring_fd, unsigned opcode, const void *arg, unsigned count) {
+    return (int)OR_ERRNO(syscall(SYS_io_uring_register, ring_fd, opcode, arg, count));
+}
+
+struct bnx_os bnx_os = {
+    .thread_create = linux_thread_create,
+    .thread_join = linux_thread_join,
+    .thread_yield = linux_thread_yield,
+    .thread_id = linux_thread_id,
+    .thread_signal = linux_thread_signal,
+    .thread_cpu_clock = linux_thread_cpu_clock,
+    .affinity_get = linux_affinity_get,
+    .affinity_set = linux_affinity_set,
+    .futex_wait = linux_futex_wait,
+    .futex_wake = linux_futex_wake,
+    .membarrier = linux_membarrier,
+    .clock_now = linux_clock_now,
+    .mmap = linux_mmap,
+    .munmap = linux_munmap,
+    .mprotect = linux_mprotect,
+    .madvise = linux_madvise,
+    .allocate = linux_allocate,
+    .release = linux_release,
+    .openat = linux_openat,
+    .close = linux_close,
+    .read = linux_read,
+    .write = linux_write,
+    .chmod = linux_chmod,
+    .fstat = linux_fstat,
+    .fcntl = linux_fcntl,
+    .poll = linux_poll,
+    .eventfd = linux_eventfd,
+    .signalfd = linux_signalfd,
+    .socket = linux_socket,
+    .setsockopt = linux_setsockopt,
+    .getsockopt = linux_getsockopt,
+    .bind = linux_bind,
+    .listen = linux_listen,
+    .accept4 = linux_accept4,
+    .connect = linux_connect,
+    .recv = linux_recv,
+    .send = linux_send,
+    .shutdown = linux_shutdown,
+    .getsockname = linux_getsockname,
+    .uring_setup = linux_uring_setup,
+    .uring_enter = linux_uring_enter,
+    .uring_register = linux_uring_register,
+};
+
+#if !BNX_TSAN && !BNX_SIM
+bool bnx_membarrier_is_on;
+
+void bnx_heavy_barrier(void) {
+    /* Without membarrier both sides are seq_cst accesses already, and this is not needed. */
+    if (bnx_membarrier_is_on) {
+        int error = bnx_os.membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED);
+        BNX_CHECK(error == 0);
+    }
+}
+
+void bnx_os_init(void) {
+    bnx_membarrier_is_on = bnx_os.membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0;
+}
+#else
+void bnx_os_init(void) {
+}
+#endif

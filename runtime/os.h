@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The kernel as a table of functions: every syscall of bonxie goes through bnx_os.
+ *
+ * Concepts
+ *   Each entry does one syscall and returns its result, or -errno: errno is read here, next to the
+ *   call, and nowhere else. A test replaces entries to make the k-th call fail; the simulator
+ *   replaces the thread, futex and clock entries and so becomes the machine.
+ *
+ * Invariants
+ *   The table is written before the first runtime exists and by tests between runtimes, never while
+ *   a worker runs.
+ */
+#ifndef BNX_RUNTIME_OS_H
+#define BNX_RUNTIME_OS_H
+
+#include "runtime/compiler.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+#define BNX_NEVER_NS UINT64_MAX /* a deadline that does not come */
+
+/* An OS thread as this table sees it; embedded by whoever starts one. */
+struct bnx_os_thread {
+    uint64_t handle;       /* pthread_t, or the simulator's index; set by thread_create */
+    void (*entry)(void *); /* runs on the new thread; immutable after create */
+    void *arg;             /* entry's argument */
+    size_t stack_bytes;    /* 0 = the system's default */
+    const char *name;      /* <= 15 characters, static; NULL = inherit */
+};
+
+struct bnx_os {
+    /* Threads. All signals are blocked in a new thread but the synchronous faults. */
+    int (*thread_create)(struct bnx_os_thread *thread);
+    int (*thread_join)(struct bnx_os_thread *thread);
+    void (*thread_yield)(void);
+    int (*thread_id)(void);                                      /* gettid(2) */
+    int (*thread_signal)(int tid, int signo);                    /* tgkill(2) to this process */
+    int (*thread_cpu_clock)(int tid, uint64_t *out_ns);          /* CPU time used by tid */
+    int (*affinity_get)(cpu_set_t *out_set, size_t set_bytes);   /* this thread's */
+    int (*affinity_set)(const cpu_set_t *set, size_t set_bytes); /* this thread's */
+
+    /* Sleeps while *word == expected: 0 woken (or spuriously), -EAGAIN the word differs, -ETIMEDOUT
+     * the CLOCK_MONOTONIC deadline has come (BNX_NEVER_NS: none), -EINTR a signal. */
+    int (*futex_wait)(uint32_t *word, uint32_t expected, uint64_t deadline_ns);
+    int (*futex_wake)(uint32_t *word, int count);
+    int (*membarrier)(int command);
+
+    uint64_t (*clock_now)(void); /* CLOCK_MONOTONIC in ns */
+
+    /* Memory. mmap returns MAP_FAILED with *out_error set to the -errno. */
+    void *(*mmap)(size_t bytes, int protection, int flags, int *out_error);
+    int (*munmap)(void *start, size_t bytes);
+    int (*mprotect)(void *start, size_t bytes, int protection);
+    int (*madvise)(void *start, size_t bytes, int advice);
+    /* The heap: every allocation that is not a slab. NULL means -ENOMEM. alignment is a power of two. */
+    void *(*allocate)(size_t bytes, size_t alignment);
+    void (*release)(void *block);
+
+    /* Files and sockets, as the system calls of the same name. */
+    int (*openat)(int directory, const char *path, int flags, mode_t mode);
+    int (*close)(int fd);
+    ssize_t (*read)(int fd, void *buffer, size_t bytes);
+    ssize_t (*write)(int fd, const void *buffer, size_t bytes);
+    int (*chmod)(const char *path, mode_t mode);
+    int (*fstat)(int fd, struct stat *out_stat);
+    int (*fcntl)(int fd, int command, int arg);
+    int (*poll)(struct pollfd *fds, nfds_t count, int timeout_ms);
+    int (*eventfd)(unsigned value, int flags);
+    int (*signalfd)(int fd, const sigset_t *set, int flags);
+    int (*socket)(int domain, int type, int protocol);
+    int (*setsockopt)(int fd, int level, int name, const void *value, socklen_t bytes);
+    int (*getsockopt)(int fd, int level, int name, void *value, socklen_t *bytes);
+    int (*bind)(int fd, const struct sockaddr *address, socklen_t bytes);
+    int (*listen)(int fd, int backlog);
+    int (*accept4)(int fd, struct sockaddr *address, socklen_t *bytes, int flags);
+    int (*connect)(int fd, const struct sockaddr *address, socklen_t bytes);
+    ssize_t (*recv)(int fd, void *buffer, size_t bytes, int flags);
+    ssize_t (*send)(int fd, const void *buffer, size_t bytes, int flags);
+    int (*shutdown)(int fd, int how);
+    int (*getsockname)(int fd, struct sockaddr *address, socklen_t *bytes);
+
+    /* io_uring: raw, so that the library's own calls can fail in a test as well. */
+    int (*uring_setup)(unsigned entries, void *params);
+    int (*uring_enter)(int ring_fd, unsigned submit, unsigned wait, unsigned flags, const void *arg,
+                       size_t arg_bytes);
+    int (*uring_register)(int ring_fd, unsigned opcode, const void *arg, unsigned count);
+};
+
+/* The table in use. */
+extern struct bnx_os bnx_os;
+
+/**
+ * Registers the process for membarrier(2), so that light accesses become cheap. Idempotent.
+ * Called by the first runtime before its workers start. Never fails: without membarrier the light
+ * accesses stay seq_cst.
+ */
+void bnx_os_init(void);
+
+#endif
