@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The port: what a worker needs of the outside world. io/ implements it on io_uring and epoll,
+ * tests/support/driver_null.c on a futex, and the simulator on nothing.
+ *
+ * Concepts
+ *   A driver is one instance per worker, opened, used and closed on that worker's thread. The worker
+ *   calls poll when it is due, park when it has nothing to run. A completed operation makes its task
+ *   ready by bnx_op_finish. wake() alone may be called by any thread; it is sticky: a wake that comes
+ *   before the park makes that park return at once.
+ *
+ * Invariants
+ *   A task that waits in an op is resumed by that op's terminal completion and by nothing else.
+ *   At most one op per task is in flight; the driver counts them in ops_in_flight.
+ */
+#ifndef BNX_RUNTIME_DRIVER_H
+#define BNX_RUNTIME_DRIVER_H
+
+#include "runtime/task_pvt.h"
+
+#include <bonxie/runtime.h>
+
+/* What all drivers share with their worker; the first member of each driver's own struct. */
+struct bnx_driver {
+    const struct bnx_driver_ops *ops; /* immutable after open */
+    struct bnx_worker *worker;        /* immutable after open */
+    const uint32_t *poll_word;        /* changes when completions are visible; read on each tick */
+    uint32_t poll_seen;               /* its value when everything visible had been reaped; owner */
+    uint32_t ops_in_flight;           /* terminal completions still to come; owner or rescuer */
+    uint64_t completions;             /* reaped since open; owner or rescuer */
+};
+
+struct bnx_driver_config {
+    uint32_t worker_index;
+    uint32_t worker_count;
+};
+
+struct bnx_driver_ops {
+    const char *name;
+
+    /** Opens an instance for the worker on this thread. Returns 0 or -errno. */
+    int (*open)(const struct bnx_driver_config *config, struct bnx_worker *worker,
+                struct bnx_driver **out_driver);
+
+    /** Closes it. Precondition: ops_in_flight == 0. */
+    void (*close)(struct bnx_driver *driver);
+
+    /** Submits what is queued and reaps what has completed; never sleeps. Returns completions. */
+    size_t (*poll)(struct bnx_driver *driver);
+
+    /** Says whether a poll would find something, from memory alone. Any thread; a hint. */
+    bool (*is_pending)(const struct bnx_driver *driver);
+
+    /** Submits, then sleeps until a completion, a wake or the deadline; then reaps. */
+    void (*park)(struct bnx_driver *driver, uint64_t deadline_ns);
+
+    /** Makes the current or next park return. Any thread. */
+    void (*wake)(struct bnx_driver *driver);
+
+    /** Owner: asks the kernel to end the op the task waits in; the wait word is OP_CANCEL_SENT. */
+    void (*cancel)(struct bnx_driver *driver, struct bnx_task *task);
+
+    /** Owner thread, in the rescue signal's handler: submit what is queued, make completions
+     * visible to others. NULL: not supported. */
+    void (*nudge)(struct bnx_driver *driver);
+
+    /** A rescuer under the worker's service lock: finishes what is visible, a bounded number; it
+     * writes op records and wakes tasks, and leaves everything else to the owner. Returns how many.
+     * NULL: not supported. */
+    size_t (*reap_for)(struct bnx_driver *driver);
+};
+
+/**
+ * Chooses the driver for all workers of a runtime; defined by whoever provides the drivers: io/, or
+ * a test's null driver.
+ * @param kind what the options say; @param log says why a fall-back was taken; may be NULL.
+ * Returns 0, -ENOSYS, -EPERM, -EINVAL.
+ */
+int bnx_driver_choose(enum bnx_driver_kind kind, const struct bnx_driver_ops **out_ops,
+                      void (*log)(enum bnx_log_level, const char *, void *), void *log_arg);
+
+/** The driver of the worker on this thread; NULL off a worker. Not to be kept over a suspension. */
+struct bnx_driver *bnx_driver_current(void);
+
+/* ---- What drivers and operations call (worker.c, task.c) ---- */
+
+/**
+ * Begins an op: the current task's wait word becomes OP and names the worker whose driver holds it.
+ * Returns 0, or -ECANCELED, -ETIMEDOUT: cancelled on entry, nothing published.
+ * Call before the request is handed to the kernel; then bnx_op_park.
+ */
+int bnx_op_begin(struct bnx_task *self);
+
+/** Takes back a begun op whose request could not be handed over. Returns after the withdrawal; may
+ * suspend when a cancel was on its way. */
+void bnx_op_abort(struct bnx_task *self);
+
+/** Parks until the op's terminal completion, or returns at once when it has come. */
+void bnx_op_park(struct bnx_task *self, enum bnx_wait_reason reason, int fd);
+
+/** The terminal completion of the op that the task waits in. Owner or rescuer; never allocates. */
+void bnx_op_finish(struct bnx_task *task);
+
+/**
+ * True when the op waiting in `task` should still be cancelled: the wait word is OP_CANCEL_SENT.
+ * For drivers that send a cancel again.
+ */
+bool bnx_op_is_cancel_wanted(const struct bnx_task *task);
+
+/** Owner's service lock around the completion queue; false: a rescuer is at work, skip the reap. */
+bool bnx_worker_service_try(struct bnx_worker *worker);
+void bnx_worker_service_leave(struct bnx_worker *worker);
+
+/** The index of a worker. */
+uint32_t bnx_worker_index(const struct bnx_worker *worker);
+
+/** Sends a message to a worker; deliver() runs there. Any thread; never allocates. */
+void bnx_worker_send(struct bnx_worker *worker, struct bnx_message *message);
+
+/** Worker i of the runtime that the calling task belongs to. */
+struct bnx_worker *bnx_worker_peer(uint32_t index);
+struct bnx_driver *bnx_worker_driver(struct bnx_worker *worker);
+
+#endif

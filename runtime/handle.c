@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT */
+/* What the holder of a task handle, and the task itself, may ask and do (bonxie/task.h). */
+#include "runtime/runtime_pvt.h"
+#include "runtime/scope_pvt.h"
+#include "runtime/wait_once.h"
+
+#include <errno.h>
+
+static struct bnx_waitq *joiners_of(struct bnx_task *task) {
+    return (struct bnx_waitq *)(void *)&task->joiners;
+}
+
+/* H1: of a root-scope handle, the task and the holder each drop one; the last frees. */
+static void drop_root_handle(struct bnx_worker *worker, struct bnx_task *task) {
+    if (bnx_fetch_sub_acq_rel(&task->handle_count, 1) == 1) { /* H1 */
+        bnx_task_free(worker, task);
+    }
+}
+
+void bnx_task_finish_handle(struct bnx_worker *worker, struct bnx_task *task) {
+    bool is_root = (task->flags & BNX_TASK_ROOT_HANDLE) != 0;
+    (void)bnx_waitq_complete(joiners_of(task), NULL, NULL);
+    if (is_root) {
+        drop_root_handle(worker, task);
+    }
+}
+
+int bnx_join(struct bnx_task *task, int *out_result) {
+    if (task == bnx_task_current()) {
+        return -EDEADLK;
+    }
+    int error = bnx_wait_once(joiners_of(task), BNX_WAIT_JOIN, task);
+    if (error != 0) {
+        return error;
+    }
+    if (out_result != NULL) {
+        *out_result = task->result;
+    }
+    if ((task->flags & BNX_TASK_ROOT_HANDLE) != 0) {
+        drop_root_handle(bnx_worker_current(), task);
+    }
+    return 0;
+}
+
+void bnx_task_detach(struct bnx_task *task) {
+    BNX_CHECK((task->flags & BNX_TASK_ROOT_HANDLE) != 0);
+    drop_root_handle(bnx_worker_current(), task);
+}
+
+struct bnx_task *bnx_task_self(void) {
+    return bnx_task_current();
+}
+
+uint64_t bnx_task_id(const struct bnx_task *task) {
+    return bnx_load_relaxed(&task->id); /* immutable while the handle is valid */
+}
+
+enum bnx_task_state bnx_task_state(const struct bnx_task *task) {
+    return (enum bnx_task_state)bnx_load_relaxed(&task->state); /* a snapshot */
+}
+
+void bnx_task_name_set(const char *name) {
+    struct bnx_task *self = bnx_task_current();
+    if (self != NULL) {
+        bnx_store_relaxed(&self->name, name); /* for reports */
+    }
+}
+
+const char *bnx_task_name(const struct bnx_task *task) {
+    return bnx_load_relaxed(&task->name); /* for reports */
+}
+
+size_t bnx_task_stack_used(const struct bnx_task *task) {
+    return task->stack != NULL ? bnx_stack_used(task->stack) : 0;
+}
+
+void bnx_pin_begin(void) {
+    struct bnx_worker *worker = bnx_worker_current();
+    struct bnx_task *self = worker != NULL ? worker->current : NULL;
+    if (self == NULL) {
+        return;
+    }
+    BNX_CHECK(self->pin_count < UINT16_MAX);
+    if (self->pin_count++ == 0) {
+        self->worker = (uint16_t)worker->index;
+    }
+}
+
+void bnx_pin_end(void) {
+    struct bnx_task *self = bnx_task_current();
+    if (self != NULL) {
+        BNX_CHECK(self->pin_count > 0);
+        self->pin_count--;
+    }
+}

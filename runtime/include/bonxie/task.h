@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Tasks: stackful coroutines with an identity, a scope that owns them, and a result.
+ *
+ * A task is created by a spawn (scope.h), runs on any worker, and ends when its function returns.
+ * It may call anything at any depth; a call that must wait parks the task, not the thread. After a
+ * call that may suspend the task may be on another OS thread: keep no address of a thread_local, no
+ * held pthread mutex and no assumption about gettid() across it. errno is carried over.
+ */
+#ifndef BONXIE_TASK_H
+#define BONXIE_TASK_H
+
+#include <bonxie/base.h>
+
+BNX_EXTERN_C_BEGIN
+
+enum bnx_task_state {
+    BNX_TASK_NEW = 0,       /* spawned, not started; costs a descriptor only */
+    BNX_TASK_READY = 1,     /* in a queue */
+    BNX_TASK_RUNNING = 2,   /* on a worker */
+    BNX_TASK_PARKED = 3,    /* waits for something */
+    BNX_TASK_BENEATH = 4,   /* its child runs on its stack, at the close of its scope */
+    BNX_TASK_OFFLOADED = 5, /* on a thread of the offload pool */
+    BNX_TASK_DONE = 6       /* its function has returned */
+};
+
+/**
+ * Waits until the task has ended.
+ * @param task a handle from bnx_spawn_with; see there for how long it lives.
+ * @param out_result receives the value of the task's function; may be NULL; untouched on failure.
+ * Returns 0; -ECANCELED or -ETIMEDOUT when the caller's scope was cancelled first (the task lives
+ * on); -EDEADLK (a task joining itself).
+ * Context: task, suspends; on another thread it blocks. Joining a task of the root scope (spawned
+ * with scope NULL) ends its handle.
+ */
+BNX_API int bnx_join(struct bnx_task *task, int *out_result);
+
+/**
+ * Gives up the handle of a root-scope task that will not be joined. The task runs on.
+ * Context: any thread; never suspends.
+ */
+BNX_API void bnx_task_detach(struct bnx_task *task);
+
+/**
+ * Cancels one task and everything in the scopes it has open: from now on its suspending calls
+ * return -ECANCELED. A level, not an edge: it stays so until the task ends.
+ * @param reason an -errno for the record (0 = -ECANCELED); the task's calls return -ECANCELED.
+ * Context: any thread that holds a valid handle; never suspends.
+ */
+BNX_API void bnx_cancel(struct bnx_task *task, int reason);
+
+/** Lets other ready tasks run first. Context: task, suspends; elsewhere sched_yield(2). */
+BNX_API void bnx_yield(void);
+
+/**
+ * Says whether the calling task is cancelled, and gives way when its time slice is spent. For long
+ * computations.
+ * Returns 0, -ECANCELED or -ETIMEDOUT. Context: task, may suspend; elsewhere 0.
+ */
+BNX_API int bnx_checkpoint(void);
+
+/** Returns the calling task, or NULL on a thread that runs no task. Borrowed. */
+BNX_API struct bnx_task *bnx_task_self(void);
+
+/** Returns the number of a task: unique in its runtime, never 0. */
+BNX_API uint64_t bnx_task_id(const struct bnx_task *task);
+
+/** Returns the task's state: a snapshot, stale at once. Context: any thread with a valid handle. */
+BNX_API enum bnx_task_state bnx_task_state(const struct bnx_task *task);
+
+/**
+ * Names the calling task in reports and dumps.
+ * @param name not copied: static, or alive until the task has ended.
+ */
+BNX_API void bnx_task_name_set(const char *name);
+
+/** Returns the task's name, or NULL. */
+BNX_API const char *bnx_task_name(const struct bnx_task *task);
+
+/**
+ * Returns the most bytes of its stack the task has used so far (page-granular below the first
+ * page); 0 before it has a stack. Context: the task itself, or a task that is not running.
+ */
+BNX_API size_t bnx_task_stack_used(const struct bnx_task *task);
+
+/**
+ * Keeps the calling task on its worker until the matching bnx_pin_end, around foreign code that
+ * needs its thread (thread_local, a held pthread mutex). Nests. Context: task; elsewhere no effect.
+ */
+BNX_API void bnx_pin_begin(void);
+BNX_API void bnx_pin_end(void);
+
+BNX_EXTERN_C_END
+
+#endif

@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: MIT */
+/* A worker's queues: waking others, pushing, flushing, picking what runs next (worker.h). */
+#include "runtime/clock.h"
+#include "runtime/runtime_pvt.h"
+
+/* ---- Waking ---- */
+
+void bnx_runtime_wake(struct bnx_runtime *runtime, uint32_t index) {
+    if (bnx_idle_is_parked(&runtime->idle, index)) {
+        struct bnx_worker *worker = &runtime->workers[index];
+        worker->driver->ops->wake(worker->driver);
+    }
+}
+
+void bnx_runtime_wake_one(struct bnx_runtime *runtime) {
+    int index = bnx_idle_claim_any(&runtime->idle);
+    if (index >= 0) {
+        struct bnx_worker *worker = &runtime->workers[index];
+        worker->driver->ops->wake(worker->driver);
+    }
+}
+
+void bnx_worker_wake_one(struct bnx_worker *worker) {
+    if (bnx_unlikely(bnx_idle_may_wake(&worker->runtime->idle))) {
+        worker->counters.wakes_sent++;
+        bnx_runtime_wake_one(worker->runtime);
+    }
+}
+
+void bnx_worker_send(struct bnx_worker *worker, struct bnx_message *message) {
+    bnx_mpscq_push(&worker->inbox, &message->node);
+    bnx_runtime_wake(worker->runtime, worker->index);
+    bnx_watchdog_kick(worker->runtime);
+}
+
+/* ---- The global queue ---- */
+
+static void **link_of(void *item) {
+    return (void **)((uintptr_t)item & ~(uintptr_t)1);
+}
+
+void bnx_global_push(struct bnx_runtime *runtime, void *first, void *last, uint32_t count) {
+    struct bnx_global_queue *queue = &runtime->global;
+    *link_of(last) = NULL;
+    bnx_lock_acquire(&queue->lock); /* L1 */
+    if (queue->last != NULL) {
+        *link_of(queue->last) = first;
+    } else {
+        queue->first = first;
+    }
+    queue->last = last;
+    bnx_store_seq_cst(&queue->count, queue->count + count); /* G1 */
+    bnx_lock_release(&queue->lock);                         /* L1 */
+}
+
+uint32_t bnx_global_take(struct bnx_runtime *runtime, void **out, uint32_t max) {
+    struct bnx_global_queue *queue = &runtime->global;
+    if (bnx_load_seq_cst(&queue->count) == 0) { /* G1 */
+        return 0;
+    }
+    bnx_lock_acquire(&queue->lock); /* L1 */
+    uint32_t taken = 0;
+    while (taken < max && queue->first != NULL) {
+        void *item = queue->first;
+        queue->first = *link_of(item);
+        out[taken++] = item;
+    }
+    if (queue->first == NULL) {
+        queue->last = NULL;
+    }
+    bnx_store_seq_cst(&queue->count, queue->count - taken); /* G1 */
+    bnx_lock_release(&queue->lock);                         /* L1 */
+    return taken;
+}
+
+/* ---- Pushing ---- */
+
+/* The runq is full: its older half and the item go to the global queue as one chain. */
+static BNX_COLD void push_overflow(struct bnx_worker *worker, void *item) {
+    void *moved[BNX_RUNQ_CAPACITY / 2 + 1];
+    uint32_t count = bnx_runq_overflow(&worker->runq, moved, BNX_RUNQ_CAPACITY / 2);
+    moved[count++] = item;
+    for (uint32_t i = 0; i + 1 < count; i++) {
+        *link_of(moved[i]) = moved[i + 1];
+    }
+    bnx_global_push(worker->runtime, moved[0], moved[count - 1], count);
+    bnx_runtime_wake_one(worker->runtime);
+}
+
+#if BNX_FORCE_MIGRATE
+/* Every task that becomes ready goes to the next worker, so that whatever it kept from before the
+ * suspension is wrong. */
+static void deliver_item(struct bnx_worker *worker, struct bnx_message *message) {
+    struct bnx_task *task = BNX_CONTAINER_OF(message, struct bnx_task, message);
+    if (bnx_unlikely(!bnx_runq_push(&worker->runq, task))) {
+        push_overflow(worker, task);
+    }
+}
+
+static bool migrate(struct bnx_worker *worker, void *item) {
+    struct bnx_runtime *runtime = worker->runtime;
+    if (bnx_item_is_fork(item) || runtime->worker_count == 1) {
+        return false;
+    }
+    struct bnx_task *task = item;
+    uint32_t target = (worker->index + 1) % runtime->worker_count;
+    task->message.deliver = deliver_item;
+    bnx_worker_send(&runtime->workers[target], &task->message);
+    return true;
+}
+#else
+static inline bool migrate(struct bnx_worker *worker, void *item) {
+    (void)worker;
+    (void)item;
+    return false;
+}
+#endif
+
+void bnx_worker_push_quietly(struct bnx_worker *worker, void *item) {
+    if (bnx_unlikely(!bnx_runq_push(&worker->runq, item))) {
+        push_overflow(worker, item);
+    }
+}
+
+void bnx_worker_push(struct bnx_worker *worker, void *item) {
+    if (migrate(worker, item)) {
+        return;
+    }
+    bnx_worker_push_quietly(worker, item);
+    bnx_worker_wake_one(worker);
+}
+
+/* The item runs next on this worker; what was to run next goes to the runq. */
+static void push_next(struct bnx_worker *worker, void *item) {
+    void *before = bnx_load_relaxed(&worker->next_slot); /* thieves only take it away */
+    if (before != NULL) {
+        before = bnx_exchange_acquire(&worker->next_slot, NULL); /* W1 */
+    }
+    bnx_store_relaxed(&worker->next_since_ns, worker->now_ns); /* a hint for thieves */
+    bnx_store_release(&worker->next_slot, item);               /* W1 */
+    if (before != NULL) {
+        bnx_worker_push(worker, before);
+    }
+}
+
+/* A pinned task has come home. */
+static void deliver_pinned(struct bnx_worker *worker, struct bnx_message *message) {
+    void *item = BNX_CONTAINER_OF(message, struct bnx_task, message);
+    *link_of(item) = NULL;
+    if (worker->pinned.last != NULL) {
+        *link_of(worker->pinned.last) = item;
+    } else {
+        worker->pinned.first = item;
+    }
+    worker->pinned.last = item;
+}
+
+void bnx_task_ready(struct bnx_task *task) {
+    struct bnx_worker *worker = bnx_worker_current();
+    struct bnx_runtime *runtime = task->runtime;
+    bnx_store_relaxed(&task->state, (uint8_t)BNX_TASK_READY); /* for reports */
+    if (bnx_unlikely(bnx_task_is_pinned(task))) {
+        task->message.deliver = deliver_pinned;
+        bnx_worker_send(&runtime->workers[task->worker], &task->message);
+    } else if (bnx_unlikely(worker == NULL || worker->runtime != runtime)) {
+        bnx_global_push(runtime, task, task, 1);
+        bnx_runtime_wake_one(runtime);
+        bnx_watchdog_kick(runtime);
+    } else if (worker->current == NULL) {
+        bnx_worker_push(worker, task); /* from the loop: a batch of completions stays in order */
+    } else if (!migrate(worker, task)) {
+        push_next(worker, task);
+    }
+}
+
+/* ---- Flushing the deque ---- */
+
+/* Queues a chain of items, oldest first: what fits goes to the runq, the rest to the global queue in
+ * one lock hold. */
+static void push_chain(struct bnx_worker *worker, void *first, uint32_t count) {
+    while (first != NULL) { /* ends: count items */
+        void *next = *link_of(first);
+        if (!bnx_runq_push(&worker->runq, first)) {
+            break;
+        }
+        first = next;
+        count--;
+    }
+    if (first != NULL) {
+        void *last = first;
+        while (*link_of(last) != NULL) { /* ends: count items */
+            last = *link_of(last);
+        }
+        bnx_global_push(worker->runtime, first, last, count);
+        bnx_runtime_wake_one(worker->runtime);
+        return;
+    }
+    bnx_worker_wake_one(worker);
+}
+
+void bnx_worker_flush(struct bnx_worker *worker) {
+    void *first = NULL;
+    uint32_t count = 0;
+    void *item;
+    /* Newest first onto the front of the chain: it ends up in spawn order. Ends: see flush_half. */
+    while ((item = bnx_deque_pop(&worker->deque)) != NULL) {
+        *link_of(item) = first;
+        first = item;
+        count++;
+    }
+    push_chain(worker, first, count);
+}
+
+void bnx_worker_flush_half(struct bnx_worker *worker) {
+    uint32_t half = bnx_deque_count(&worker->deque) / 2;
+    void *first = NULL;
+    void **end = &first;
+    uint32_t count = 0;
+    while (count < half) {
+        void *item = bnx_deque_pop_oldest(&worker->deque);
+        if (item == NULL) {
+            break;
+        }
+        *end = item;
+        end = link_of(item);
+        count++;
+    }
+    *end = NULL;
+    push_chain(worker, first, count);
+}
+
+/* ---- Picking ---- */
+
+static void *take_next(struct bnx_worker *worker) {
+    if (bnx_load_relaxed(&worker->next_slot) == NULL) { /* thieves only take it away */
+        return NULL;
+    }
+    return bnx_exchange_acquire(&worker->next_slot, NULL); /* W1 */
+}
+
+bool bnx_worker_poll_due(struct bnx_worker *worker) {
+    struct bnx_driver *driver = worker->driver;
+    uint32_t since = worker->tick - worker->poll_tick;
+    if (bnx_load_relaxed(driver->poll_word) != driver->poll_seen || /* hints all three */
+        since >= BNX_TICKS_PER_POLL || bnx_load_relaxed(&worker->poll_requested) != 0) {
+        return true;
+    }
+    if (bnx_unlikely(bnx_worker_has_messages(worker))) {
+        return true;
+    }
+    if (since % BNX_TICKS_PER_CLOCK == BNX_TICKS_PER_CLOCK - 1) {
+        worker->now_ns = bnx_clock_now();
+        return worker->now_ns - worker->poll_ns >= BNX_POLL_INTERVAL_NS;
+    }
+    return false;
+}
+
+bool bnx_worker_wants_turn(struct bnx_worker *worker) {
+    struct bnx_driver *driver = worker->driver;
+    if (bnx_load_relaxed(driver->poll_word) != driver->poll_seen || /* hints, all four */
+        bnx_load_relaxed(&worker->poll_requested) != 0 || bnx_runq_count(&worker->runq) != 0 ||
+        bnx_load_relaxed(&worker->next_slot) != NULL || bnx_worker_has_messages(worker) ||
+        worker->pinned.first != NULL) {
+        return true;
+    }
+    worker->now_ns = bnx_clock_now();
+    if (worker->now_ns - worker->poll_ns < BNX_POLL_INTERVAL_NS) {
+        return false;
+    }
+    if (driver->ops_in_flight != 0 || bnx_load_relaxed(&worker->wheel_next_ns) <= worker->now_ns ||
+        bnx_load_relaxed(&worker->runtime->global.count) != 0) {
+        return true;
+    }
+    worker->poll_ns = worker->now_ns; /* a poll would find nothing */
+    return false;
+}
+
+/* Pinned tasks have a list of their own, because thieves look into the runq. They take turns. */
+static void *take_pinned(struct bnx_worker *worker) {
+    void *item = worker->pinned.first;
+    if (item != NULL) {
+        worker->pinned.first = *link_of(item);
+        if (worker->pinned.first == NULL) {
+            worker->pinned.last = NULL;
+        }
+    }
+    return item;
+}
+
+void *bnx_worker_pick_local(struct bnx_worker *worker) {
+    void *item = NULL;
+    if (bnx_unlikely(worker->pinned.first != NULL) && (worker->tick & 1) != 0) {
+        return take_pinned(worker);
+    }
+    if (worker->next_streak < BNX_NEXT_STREAK_MAX || BNX_PLANT(sched_no_streak_cap)) {
+        item = take_next(worker);
+        if (item != NULL) {
+            worker->next_streak++;
+            return item;
+        }
+    }
+    worker->next_streak = 0;
+    item = bnx_runq_pop(&worker->runq);
+    if (item == NULL) {
+        item = take_next(worker);
+    }
+    return item != NULL ? item : take_pinned(worker);
+}
+
+void *bnx_worker_pick(struct bnx_worker *worker) {
+    worker->tick++;
+    bnx_store_relaxed(&worker->heartbeat, worker->heartbeat + 1); /* for the watchdog */
+    if (bnx_unlikely(bnx_worker_poll_due(worker))) {
+        return NULL;
+    }
+    return bnx_worker_pick_local(worker);
+}

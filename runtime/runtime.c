@@ -1,0 +1,523 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The life of a runtime: create, run, stop, wait, destroy.
+ *
+ * Shutdown
+ *   1 stop     phase STOPPING, the root scope is cancelled; spawns from outside and into the root scope
+ *              are refused from now on.
+ *   2 wait     every task ends by itself, told by its suspending calls. With the tasks go their ops,
+ *              offload jobs and timers, because each is waited for by its task.
+ *   3 destroy  only when the root scope has no child; phase ENDING; all workers are woken and leave
+ *              their loops; they meet, and each closes its own driver on its own thread.
+ *   A task that was counted in the root scope before step 3 looked is seen there; one counted later
+ *   reads the phase afterwards and is refused (bnx_spawn_root). So no task exists in ENDING.
+ */
+#include "runtime/runtime_pvt.h"
+#include "runtime/timer.h"
+
+#include "runtime/clock.h"
+#include "runtime/dump_pvt.h"
+#include "runtime/environment.h"
+#include "runtime/rescue.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#ifndef MADV_WIPEONFORK
+#define MADV_WIPEONFORK 18
+#endif
+
+#define TASKS_MAX_DEFAULT (UINT32_C(1) << 24)
+#define OFFLOAD_THREADS_DEFAULT 64
+#define GRACE_NS_DEFAULT (UINT64_C(2) * BNX_NS_PER_S)
+#define TIMERS_MAX UINT32_MAX
+#define WORKER_STACK_BYTES ((size_t)512 * 1024)
+
+void bnx_runtime_log(struct bnx_runtime *runtime, enum bnx_log_level level, const char *format,
+                     ...) {
+    if (runtime->log == NULL) {
+        return;
+    }
+    char line[512];
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(line, sizeof(line), format, arguments);
+    va_end(arguments);
+    runtime->log(level, line, runtime->log_arg);
+}
+
+/* ---- Create ---- */
+
+static void init_worker(struct bnx_runtime *runtime, uint32_t index) {
+    struct bnx_worker *worker = &runtime->workers[index];
+    worker->runtime = runtime;
+    worker->index = index;
+    worker->id_next = index + 2; /* 0 means free, 1 begins the ids of foreign threads */
+    bnx_rng_init(&worker->rng, runtime->seed, index);
+    /* Spinning on the only CPU would keep from running whoever is waited for. */
+    worker->spin_ns = runtime->spin_ns == BNX_SPIN_NEVER ? 0 : runtime->spin_ns;
+    if (runtime->spin_ns == 0) {
+        worker->spin_ns = runtime->topology.cpu_count > 1 ? BNX_SPIN_NS_FIRST : 0;
+    }
+    bnx_runq_init(&worker->runq, (uint32_t)(UINT32_MAX - 3));
+    bnx_mpscq_init(&worker->inbox);
+    bnx_wheel_init(&worker->wheel, bnx_clock_now());
+    worker->wheel_next_ns = BNX_NEVER_NS;
+    bnx_stack_cache_init(&worker->stacks, &runtime->stacks);
+    bnx_worker_rank_victims(worker);
+}
+
+static int allocate_workers(struct bnx_runtime *runtime) {
+    size_t bytes = sizeof(struct bnx_worker) * runtime->worker_count;
+    runtime->workers = bnx_os.allocate(bytes, BNX_APART_BYTES);
+    if (runtime->workers == NULL) {
+        return -ENOMEM;
+    }
+    memset(runtime->workers, 0, bytes);
+    for (uint32_t i = 0; i < runtime->worker_count; i++) {
+        struct bnx_worker *worker = &runtime->workers[i];
+        size_t victims_bytes = sizeof(uint16_t) * (runtime->worker_count + 1);
+        worker->victims = bnx_os.allocate(victims_bytes, sizeof(uint16_t));
+        if (worker->victims == NULL || bnx_deque_init(&worker->deque, BNX_DEQUE_CAPACITY, 0) != 0) {
+            return -ENOMEM;
+        }
+        init_worker(runtime, i);
+    }
+    return 0;
+}
+
+static void free_workers(struct bnx_runtime *runtime) {
+    for (uint32_t i = 0; runtime->workers != NULL && i < runtime->worker_count; i++) {
+        bnx_deque_fini(&runtime->workers[i].deque);
+        bnx_os.release(runtime->workers[i].victims);
+    }
+    bnx_os.release(runtime->workers);
+    runtime->workers = NULL;
+}
+
+static void open_gates(struct bnx_runtime *runtime) {
+    bnx_store_seq_cst(&runtime->workers_go, runtime->worker_count); /* R2 */
+    (void)bnx_os.futex_wake(&runtime->workers_go, INT32_MAX);
+}
+
+static void join_workers(struct bnx_runtime *runtime, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++) {
+        (void)bnx_os.thread_join(&runtime->workers[i].thread); /* it was started and not joined */
+    }
+}
+
+/* Lets `started` workers go and end at once, after a failure. */
+static void abandon_workers(struct bnx_runtime *runtime, uint32_t started) {
+    bnx_store_seq_cst(&runtime->phase, BNX_PHASE_ENDING); /* R1 */
+    /* The gates count to worker_count: the ones that never started have left already. */
+    (void)bnx_fetch_add_seq_cst(&runtime->workers_left, runtime->worker_count - started); /* R2 */
+    (void)bnx_os.futex_wake(&runtime->workers_left, INT32_MAX);
+    open_gates(runtime);
+    join_workers(runtime, started);
+}
+
+static int start_workers(struct bnx_runtime *runtime) {
+    for (uint32_t i = 0; i < runtime->worker_count; i++) {
+        struct bnx_worker *worker = &runtime->workers[i];
+        worker->thread = (struct bnx_os_thread){.entry = bnx_worker_main,
+                                                .arg = worker,
+                                                .stack_bytes = WORKER_STACK_BYTES,
+                                                .name = "bnx-worker"};
+        int error = bnx_os.thread_create(&worker->thread);
+        if (error != 0) {
+            abandon_workers(runtime, i);
+            return error;
+        }
+    }
+    uint32_t ready;
+    while ((ready = bnx_load_seq_cst(&runtime->workers_ready)) < runtime->worker_count) { /* R2 */
+        (void)bnx_os.futex_wait(&runtime->workers_ready, ready, BNX_NEVER_NS);
+    }
+    for (uint32_t i = 0; i < runtime->worker_count; i++) {
+        int error = runtime->workers[i].start_error;
+        if (error != 0) {
+            abandon_workers(runtime, runtime->worker_count);
+            return error;
+        }
+    }
+    open_gates(runtime);
+    return 0;
+}
+
+static void log_stack_warning(void *arg, const char *text) {
+    bnx_runtime_log(arg, BNX_LOG_WARNING, "%s", text);
+}
+
+/* A page that is zero in a fork child: there every word of the runtime belongs to the parent. */
+static int make_fork_guard(struct bnx_runtime *runtime) {
+    int error = 0;
+    void *page = bnx_os.mmap((size_t)sysconf(_SC_PAGESIZE), PROT_READ | PROT_WRITE,
+                             MAP_PRIVATE | MAP_ANONYMOUS, &error);
+    if (page == MAP_FAILED) {
+        return error;
+    }
+    runtime->fork_guard = page;
+    *runtime->fork_guard = 1;
+    (void)bnx_os.madvise(page, (size_t)sysconf(_SC_PAGESIZE), MADV_WIPEONFORK); /* Linux 4.14 */
+    return 0;
+}
+
+static void free_parts(struct bnx_runtime *runtime) {
+    bnx_offload_destroy(runtime);
+    bnx_watchdog_free(runtime);
+    free_workers(runtime);
+    bnx_pool_fini(&runtime->tasks);
+    bnx_pool_fini(&runtime->timers);
+    bnx_stack_pool_fini(&runtime->stacks);
+    bnx_topology_fini(&runtime->topology);
+    if (runtime->fork_guard != NULL) {
+        (void)bnx_os.munmap(runtime->fork_guard, (size_t)sysconf(_SC_PAGESIZE));
+    }
+    bnx_os.release(runtime);
+}
+
+static int load_machine(struct bnx_runtime *runtime) {
+    cpu_set_t *allowed = NULL;
+    size_t bytes = 0;
+    int error = bnx_affinity_load(&allowed, &bytes);
+    if (error != 0) {
+        return error;
+    }
+    error = bnx_topology_load(&runtime->topology, "", allowed, bytes);
+    if (error == 0 && runtime->worker_count == 0) {
+        error = bnx_worker_count("", allowed, bytes, &runtime->worker_count);
+    }
+    bnx_os.release(allowed);
+    if (runtime->worker_count > BNX_WORKERS_MAX) {
+        runtime->worker_count = BNX_WORKERS_MAX;
+    }
+    return error;
+}
+
+static int build(struct bnx_runtime *runtime, const struct bnx_options *options) {
+    int error = load_machine(runtime);
+    if (error != 0) {
+        return error;
+    }
+    bnx_lock_init(&runtime->global.lock);
+    bnx_idle_init(&runtime->idle, runtime->worker_count);
+    bnx_scope_init_root(&runtime->root, runtime);
+    bnx_pool_init(&runtime->tasks, sizeof(struct bnx_task), runtime->tasks_max);
+    bnx_pool_init(&runtime->timers, sizeof(struct bnx_timer_node), TIMERS_MAX);
+    struct bnx_stack_options stacks = {.log = log_stack_warning, .log_arg = runtime};
+    error = bnx_stack_pool_init(&runtime->stacks, &stacks);
+    if (error == 0) {
+        error = make_fork_guard(runtime);
+    }
+    if (error == 0) {
+        error = bnx_driver_choose(options->driver, &runtime->driver_ops, runtime->log,
+                                  runtime->log_arg);
+    }
+    if (error == 0) {
+        error = allocate_workers(runtime);
+    }
+    if (error == 0) {
+        error = bnx_offload_create(runtime, options->offload_threads_max != 0
+                                                ? options->offload_threads_max
+                                                : OFFLOAD_THREADS_DEFAULT);
+    }
+    if (error == 0) {
+        error = start_workers(runtime);
+    }
+    return error;
+}
+
+static size_t describe_owner(void *owner, char *buffer, size_t bytes) {
+    return bnx_task_describe(owner, 0, buffer, bytes);
+}
+
+/* Both are services that can do without: a program may hook these signals itself. */
+static void hook_signals(struct bnx_runtime *runtime) {
+    if ((runtime->flags & BNX_CRASH_REPORT) != 0 && bnx_crash_install(describe_owner) != 0) {
+        runtime->flags &= ~(unsigned)BNX_CRASH_REPORT;
+    }
+    if ((runtime->flags & BNX_NO_WATCHDOG) != 0) {
+        runtime->flags |= BNX_NO_RESCUE;
+    }
+    if ((runtime->flags & BNX_NO_RESCUE) == 0 && bnx_rescue_install() != 0) {
+        runtime->flags |= BNX_NO_RESCUE;
+        bnx_runtime_log(runtime, BNX_LOG_WARNING, "no free real-time signal: no rescue of stalls");
+    }
+}
+
+static void unhook_signals(struct bnx_runtime *runtime) {
+    if ((runtime->flags & BNX_CRASH_REPORT) != 0) {
+        bnx_crash_uninstall();
+    }
+    if ((runtime->flags & BNX_NO_RESCUE) == 0) {
+        bnx_rescue_uninstall();
+    }
+}
+
+int bnx_runtime_create(const struct bnx_options *options, struct bnx_runtime **out_runtime) {
+    struct bnx_options chosen = {0};
+    if (options != NULL) {
+        chosen = *options;
+    }
+    if (bnx_worker_current() != NULL) {
+        return -EDEADLK;
+    }
+    int error = bnx_environment_apply(&chosen);
+    if (error != 0) {
+        return error;
+    }
+    bnx_os_init();
+    struct bnx_runtime *runtime = bnx_os.allocate(sizeof(*runtime), BNX_APART_BYTES);
+    if (runtime == NULL) {
+        return -ENOMEM;
+    }
+    memset(runtime, 0, sizeof(*runtime));
+    runtime->worker_count = chosen.worker_count;
+    runtime->tasks_max = chosen.tasks_max != 0 ? chosen.tasks_max : TASKS_MAX_DEFAULT;
+    runtime->stack_class =
+        (uint8_t)(chosen.stack != BNX_STACK_DEFAULT ? chosen.stack : BNX_STACK_256K);
+    runtime->flags = chosen.flags;
+    runtime->grace_ns = chosen.grace_ns != 0 ? chosen.grace_ns : GRACE_NS_DEFAULT;
+    runtime->spin_ns = chosen.spin_ns;
+    runtime->seed = chosen.seed != 0 ? chosen.seed : bnx_clock_now();
+    runtime->log = chosen.log;
+    runtime->log_arg = chosen.log_arg;
+    runtime->foreign_id_next = 1;
+    hook_signals(runtime);
+    error = build(runtime, &chosen);
+    if (error != 0) {
+        unhook_signals(runtime);
+        free_parts(runtime);
+        return error;
+    }
+    if ((chosen.flags & BNX_NO_WATCHDOG) == 0) {
+        error = bnx_watchdog_start(runtime);
+        if (error != 0) {
+            bnx_runtime_log(runtime, BNX_LOG_WARNING, "no watchdog: %d", error);
+        }
+    }
+    *out_runtime = runtime;
+    return 0;
+}
+
+/* ---- Run ---- */
+
+struct call {
+    bnx_task_fn fn;
+    void *arg;
+    struct bnx_future *future;
+};
+
+/* The value of fn travels in a future; the reference it holds is dropped after it was set. */
+static int run_call(void *arg) {
+    struct call call = *(struct call *)arg;
+    bnx_os.release(arg);
+    int result = call.fn(call.arg);
+    (void)bnx_future_set(call.future, (void *)(intptr_t)result);
+    bnx_future_unref(call.future);
+    return 0;
+}
+
+static int spawn_call(struct bnx_runtime *runtime, bnx_task_fn fn, void *arg, const void *site,
+                      struct bnx_future **out_future) {
+    struct call *call = bnx_os.allocate(sizeof(*call), _Alignof(struct call));
+    if (call == NULL) {
+        return -ENOMEM;
+    }
+    *call = (struct call){.fn = fn, .arg = arg};
+    int error = bnx_future_create(&call->future);
+    if (error != 0) {
+        bnx_os.release(call);
+        return error;
+    }
+    struct bnx_future *future = bnx_future_ref(call->future);
+    error = bnx_spawn_root(runtime, run_call, call, site);
+    if (error != 0) {
+        bnx_future_unref(future);
+        bnx_future_unref(call->future);
+        bnx_os.release(call);
+        return error;
+    }
+    *out_future = future;
+    return 0;
+}
+
+int bnx_runtime_spawn(struct bnx_runtime *runtime, bnx_task_fn fn, void *arg,
+                      struct bnx_future **out_future) {
+    if (runtime == NULL || fn == NULL) {
+        return -EINVAL;
+    }
+    if (bnx_runtime_is_forked(runtime)) {
+        return -ECHILD;
+    }
+    const void *site = __builtin_return_address(0);
+    return out_future != NULL ? spawn_call(runtime, fn, arg, site, out_future)
+                              : bnx_spawn_root(runtime, fn, arg, site);
+}
+
+int bnx_runtime_run(struct bnx_runtime *runtime, bnx_task_fn fn, void *arg) {
+    if (runtime == NULL || fn == NULL) {
+        return -EINVAL;
+    }
+    if (bnx_worker_current() != NULL) {
+        return -EDEADLK;
+    }
+    if (bnx_runtime_is_forked(runtime)) {
+        return -ECHILD;
+    }
+    struct bnx_future *future = NULL;
+    int error = spawn_call(runtime, fn, arg, __builtin_return_address(0), &future);
+    if (error != 0) {
+        return error;
+    }
+    void *value = NULL;
+    error = bnx_future_await(future, &value);
+    bnx_future_unref(future);
+    return error != 0 ? error : (int)(intptr_t)value;
+}
+
+int bnx_run(const struct bnx_options *options, bnx_task_fn fn, void *arg) {
+    struct bnx_runtime *runtime = NULL;
+    int error = bnx_runtime_create(options, &runtime);
+    if (error != 0) {
+        return error;
+    }
+    int result = bnx_runtime_run(runtime, fn, arg);
+    (void)bnx_runtime_stop(runtime);
+    (void)bnx_runtime_wait(runtime, BNX_NEVER_NS);
+    error = bnx_runtime_destroy(runtime);
+    BNX_CHECK(error == 0);
+    return result;
+}
+
+/* ---- Stop, wait, destroy ---- */
+
+int bnx_runtime_stop(struct bnx_runtime *runtime) {
+    if (bnx_runtime_is_forked(runtime)) {
+        return -ECHILD;
+    }
+    uint32_t running = BNX_PHASE_RUNNING;
+    if (bnx_cas_seq_cst(&runtime->phase, &running, (uint32_t)BNX_PHASE_STOPPING)) { /* R1 */
+        bnx_scope_cancel(&runtime->root, -ESHUTDOWN);
+    }
+    return 0;
+}
+
+int bnx_runtime_wait(struct bnx_runtime *runtime, uint64_t deadline_ns) {
+    if (bnx_worker_current() != NULL) {
+        return -EDEADLK;
+    }
+    for (;;) { /* ends with the last task, or with time */
+        uint32_t seen = bnx_load_seq_cst(&runtime->root_empty); /* R2 */
+        if (bnx_scope_root_children(&runtime->root) == 0) {
+            return 0;
+        }
+        if (bnx_os.futex_wait(&runtime->root_empty, seen, deadline_ns) == -ETIMEDOUT) {
+            return bnx_scope_root_children(&runtime->root) == 0 ? 0 : -ETIMEDOUT;
+        }
+    }
+}
+
+struct leak_report {
+    struct bnx_runtime *runtime;
+    uint64_t now_ns;
+    int lines;
+};
+
+#define LEAK_LINES_MAX 20
+
+static int report_leak(void *object, void *arg) {
+    const struct bnx_task *task = object;
+    struct leak_report *report = arg;
+    if (bnx_load_relaxed(&task->id) == 0 || /* free */
+        bnx_load_relaxed(&task->state) == BNX_TASK_DONE) {
+        return 0;
+    }
+    char line[256];
+    (void)bnx_task_describe(task, report->now_ns, line, sizeof(line));
+    bnx_runtime_log(report->runtime, BNX_LOG_ERROR, "still alive: %s", line);
+    return ++report->lines >= LEAK_LINES_MAX;
+}
+
+int bnx_runtime_destroy(struct bnx_runtime *runtime) {
+    if (runtime == NULL) {
+        return 0;
+    }
+    if (bnx_worker_current() != NULL) {
+        return -EDEADLK;
+    }
+    if (bnx_runtime_is_forked(runtime)) {
+        return -ECHILD;
+    }
+    uint32_t before = bnx_exchange_seq_cst(&runtime->phase, BNX_PHASE_STOPPING); /* R1 */
+    if (bnx_scope_root_children(&runtime->root) != 0) {
+        bnx_store_seq_cst(&runtime->phase, before); /* R1 */
+        struct leak_report report = {runtime, bnx_clock_now(), 0};
+        (void)bnx_pool_foreach(&runtime->tasks, report_leak, &report);
+        return -EBUSY;
+    }
+    bnx_watchdog_stop(runtime);
+    bnx_store_seq_cst(&runtime->phase, BNX_PHASE_ENDING); /* R1 */
+    for (uint32_t i = 0; i < runtime->worker_count; i++) {
+        bnx_runtime_wake(runtime, i);
+    }
+    join_workers(runtime, runtime->worker_count);
+    unhook_signals(runtime);
+    free_parts(runtime);
+    return 0;
+}
+
+/* ---- Asking ---- */
+
+struct bnx_runtime *bnx_runtime_current(void) {
+    struct bnx_worker *worker = bnx_worker_current();
+    return worker != NULL ? worker->runtime : NULL;
+}
+
+uint32_t bnx_runtime_worker_count(const struct bnx_runtime *runtime) {
+    return runtime->worker_count;
+}
+
+void bnx_runtime_stats(const struct bnx_runtime *runtime, struct bnx_runtime_stats *out_stats) {
+    struct bnx_runtime_stats sum = {0};
+    for (uint32_t i = 0; i < runtime->worker_count; i++) {
+        const struct bnx_worker *worker = &runtime->workers[i];
+        const struct bnx_worker_counters *counters = &worker->counters;
+        /* Relaxed: counters that their workers go on writing. */
+        sum.spawned += bnx_load_relaxed(&counters->spawned);
+        sum.inlined += bnx_load_relaxed(&counters->inlined);
+        sum.forks_stolen += bnx_load_relaxed(&counters->forks_stolen);
+        sum.switches += bnx_load_relaxed(&counters->switches);
+        sum.steals += bnx_load_relaxed(&counters->steals);
+        sum.parks += bnx_load_relaxed(&counters->parks);
+        sum.wakes_sent += bnx_load_relaxed(&counters->wakes_sent);
+        sum.polls += bnx_load_relaxed(&counters->polls);
+        sum.rescues += bnx_load_relaxed(&counters->rescues);
+        sum.completions += bnx_load_relaxed(&worker->driver->completions);
+    }
+    sum.stalls = bnx_watchdog_stalls(runtime);
+    *out_stats = sum;
+}
+
+/* ---- What drivers ask of their worker ---- */
+
+uint32_t bnx_worker_index(const struct bnx_worker *worker) {
+    return worker->index;
+}
+
+struct bnx_driver *bnx_driver_current(void) {
+    struct bnx_worker *worker = bnx_worker_current();
+    return worker != NULL ? worker->driver : NULL;
+}
+
+struct bnx_worker *bnx_worker_peer(uint32_t index) {
+    return &bnx_worker_current()->runtime->workers[index];
+}
+
+struct bnx_driver *bnx_worker_driver(struct bnx_worker *worker) {
+    return worker->driver;
+}

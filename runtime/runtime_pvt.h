@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT */
+/* The runtime as its parts see it: workers, global queue, pools, root scope, life cycle. */
+#ifndef BNX_RUNTIME_RUNTIME_PVT_H
+#define BNX_RUNTIME_RUNTIME_PVT_H
+
+#include "runtime/idle.h"
+#include "runtime/lock.h"
+#include "runtime/topology.h"
+#include "runtime/worker.h"
+
+#include <bonxie/future.h>
+#include <bonxie/runtime.h>
+
+struct bnx_offload_pool;
+struct bnx_watchdog;
+
+/*
+ * The global queue: what overflows a runq, what foreign threads spawn or wake. FIFO under a lock;
+ * the links are the items' first words.
+ *
+ * Ordering
+ *   G1 push: the count's store seq_cst -> the parker's load seq_cst (the push side of I1 in idle.h).
+ */
+struct bnx_global_queue {
+    BNX_APART struct bnx_lock lock; /* guards first and last */
+    void *first;                    /* an item; NULL = empty */
+    void *last;
+    uint32_t count; /* written under the lock, read by anyone; G1 */
+};
+
+enum bnx_runtime_phase {
+    BNX_PHASE_RUNNING,
+    BNX_PHASE_STOPPING, /* the root scope is cancelled, spawns from outside are refused */
+    BNX_PHASE_ENDING    /* no task is left; workers leave their loops */
+};
+
+/*
+ * Ordering
+ *   R1 phase: store seq_cst, then the workers are woken -> the parker's last look, seq_cst.
+ *   R2 gates: fetch_add seq_cst of a futex word -> load seq_cst by who waits for its count.
+ */
+struct bnx_runtime {
+    /* Immutable after create. */
+    uint32_t worker_count;
+    uint32_t tasks_max;
+    uint8_t stack_class;
+    unsigned flags;
+    uint64_t grace_ns;
+    uint64_t spin_ns; /* as in the options, the environment's BONXIE_SPIN_US counted */
+    uint64_t seed;
+    const struct bnx_driver_ops *driver_ops;
+    void (*log)(enum bnx_log_level, const char *, void *);
+    void *log_arg;
+    struct bnx_worker *workers;
+    struct bnx_topology topology;
+    struct bnx_offload_pool *offload;
+    struct bnx_watchdog *watchdog;
+    uint32_t *fork_guard; /* a word in a MADV_WIPEONFORK page: 1 here, 0 in a fork child */
+
+    /* Read often, written rarely. */
+    BNX_APART uint64_t cancel_epoch; /* scopes and tasks cancelled so far; T2 in task_pvt.h */
+    uint32_t phase;                  /* enum bnx_runtime_phase; any thread */
+
+    struct bnx_idle idle;
+    struct bnx_global_queue global;
+    struct bnx_stack_pool stacks;
+    struct bnx_pool tasks;
+    struct bnx_pool timers;
+    struct bnx_scope root;    /* owns every task spawned with scope NULL or from outside */
+    uint64_t foreign_id_next; /* ids of tasks spawned by foreign threads; any thread */
+    uint32_t root_empty;      /* futex: bumped whenever the root scope may have become empty */
+    uint32_t workers_ready;   /* futex: workers whose driver is open, or failed */
+    uint32_t workers_go;      /* futex: worker_count once all may run, or give up; R2 */
+    uint32_t workers_left;    /* futex: workers that have left their loops; R2 */
+};
+
+/** Adds a chain of count items, first to last linked by their first words. Wakes nobody. */
+void bnx_global_push(struct bnx_runtime *runtime, void *first, void *last, uint32_t count);
+
+/** Takes up to max items, oldest first, into out. Returns how many. */
+uint32_t bnx_global_take(struct bnx_runtime *runtime, void **out, uint32_t max);
+
+/** Wakes some parked worker unless one searches. After work was put where all look. */
+void bnx_runtime_wake_one(struct bnx_runtime *runtime);
+
+/** Wakes the given worker if it sleeps. After something was put into its inbox. */
+void bnx_runtime_wake(struct bnx_runtime *runtime, uint32_t index);
+
+/** True in a fork child of the process that created the runtime: nothing may be touched. */
+static inline bool bnx_runtime_is_forked(const struct bnx_runtime *runtime) {
+    return bnx_unlikely(bnx_load_relaxed(runtime->fork_guard) == 0); /* alone on its page */
+}
+
+/** Formats one line for the log callback. Any thread; not a signal handler. */
+void bnx_runtime_log(struct bnx_runtime *runtime, enum bnx_log_level level, const char *format, ...)
+    BNX_PRINTF(3, 4);
+
+/* ---- scopes (scope.c, cancel.c) ---- */
+
+/** Prepares a runtime's root scope. */
+void bnx_scope_init_root(struct bnx_scope *root, struct bnx_runtime *runtime);
+
+/** Spawns from any thread into the root scope. Returns as bnx_runtime_spawn. (spawn.c) */
+int bnx_spawn_root(struct bnx_runtime *runtime, bnx_task_fn fn, void *arg, const void *site);
+
+/** Takes and fills a descriptor; nothing is counted. NULL with *out_error: -ENOMEM, -EAGAIN. (spawn.c) */
+struct bnx_task *bnx_task_make(struct bnx_runtime *runtime, struct bnx_worker *worker,
+                               struct bnx_scope *scope, bnx_task_fn fn, void *arg, const void *site,
+                               int *out_error);
+
+/** A task of the scope has ended with a result: records an error, cancels the siblings. */
+void bnx_scope_child_result(struct bnx_scope *scope, struct bnx_task *task, int result);
+
+/** Takes one child off the scope's count and resumes the closing parent after the last. */
+void bnx_scope_child_left(struct bnx_scope *scope);
+
+/** Removes the task from its scope's members if it is there. */
+void bnx_scope_member_remove(struct bnx_task *task);
+
+/** Removes a scope from its parent's list if it is there. */
+void bnx_scope_unlink(struct bnx_scope *scope);
+
+/** The number of children the root scope still has. */
+int64_t bnx_scope_root_children(const struct bnx_scope *root);
+
+/** Wakes a claimed-for-cancel task or asks its op to end. Under the lock that keeps it linked. */
+void bnx_task_interrupt(struct bnx_task *task);
+
+/* ---- the rest ---- */
+
+int bnx_offload_create(struct bnx_runtime *runtime, uint32_t threads_max);
+void bnx_offload_destroy(struct bnx_runtime *runtime);
+
+int bnx_watchdog_start(struct bnx_runtime *runtime);
+void bnx_watchdog_stop(struct bnx_runtime *runtime);
+
+/** Frees what stop left for late kicks; once the workers have ended. */
+void bnx_watchdog_free(struct bnx_runtime *runtime);
+
+/** How many stalls it has reported. */
+uint64_t bnx_watchdog_stalls(const struct bnx_runtime *runtime);
+
+/** A worker has work again: the watchdog must not sleep. Cheap when it does not. */
+void bnx_watchdog_kick(struct bnx_runtime *runtime);
+
+#endif

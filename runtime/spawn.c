@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: MIT */
+/* Making tasks: filling a descriptor, counting it in its scope, handing it to the queues. */
+#include "runtime/runtime_pvt.h"
+#include "runtime/scope_pvt.h"
+#include "runtime/waitq.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define SPAWN_COPY_BYTES_MAX 65536
+
+void bnx_task_free(struct bnx_worker *worker, struct bnx_task *task) {
+    bnx_store_relaxed(&task->id, 0); /* dumps skip it */
+    bnx_pool_put(&task->runtime->tasks, worker != NULL ? &worker->tasks : NULL, task);
+}
+
+/* Ids are unique without a shared counter: each worker counts in steps. */
+static uint64_t next_id(struct bnx_runtime *runtime, struct bnx_worker *worker) {
+    uint64_t step = runtime->worker_count + 1;
+    if (worker == NULL) {
+        return bnx_fetch_add_relaxed(&runtime->foreign_id_next, step); /* only unique */
+    }
+    uint64_t id = worker->id_next;
+    worker->id_next += step;
+    return id;
+}
+
+/* Everything of a descriptor but its wait word, which counts on through all its lives. */
+static inline void fill(struct bnx_task *task, struct bnx_runtime *runtime,
+                        struct bnx_worker *worker, struct bnx_scope *scope, bnx_task_fn fn,
+                        void *arg, const void *site) {
+    task->stack = NULL;
+    task->fn = fn;
+    task->arg = arg;
+    task->runtime = runtime;
+    task->scope = scope;
+    task->scope_top = NULL;
+    task->on_cpu = 0;
+    task->cancel = 0;
+    task->name = NULL;
+    task->site = site;
+    task->cancel_seen = 0;
+    task->joiners = 0;
+    task->pin_count = 0;
+    task->stack_class = runtime->stack_class;
+    task->flags = 0;
+    bnx_store_relaxed(&task->state, (uint8_t)BNX_TASK_NEW); /* these two for reports */
+    bnx_store_relaxed(&task->id, next_id(runtime, worker));
+}
+
+struct bnx_task *bnx_task_make(struct bnx_runtime *runtime, struct bnx_worker *worker,
+                               struct bnx_scope *scope, bnx_task_fn fn, void *arg, const void *site,
+                               int *out_error) {
+    struct bnx_task *task =
+        bnx_pool_get(&runtime->tasks, worker != NULL ? &worker->tasks : NULL, out_error);
+    if (task != NULL) {
+        fill(task, runtime, worker, scope, fn, arg, site);
+    }
+    return task;
+}
+
+/* A spawned task goes where it is cheapest: the spawner's deque, from which its scope's close takes
+ * it, a thief steals it, or the next suspension moves it to the runq. */
+static inline void submit(struct bnx_runtime *runtime, struct bnx_worker *worker,
+                          struct bnx_task *task) {
+    if (worker == NULL || bnx_task_is_pinned(task)) {
+        bnx_task_ready(task);
+        return;
+    }
+    worker->counters.spawned++;
+    if (bnx_unlikely(bnx_deque_push(&worker->deque, task) != 0)) {
+        bnx_worker_push(worker, task); /* no memory for a larger array */
+        return;
+    }
+    if (bnx_unlikely(bnx_deque_count(&worker->deque) >= BNX_DEQUE_FLUSH_AT)) {
+        bnx_worker_flush_half(worker);
+    }
+    bnx_worker_wake_one(worker);
+    (void)runtime;
+}
+
+/* Counts one unit of the spawner's slice; a spawn never suspends, so the debt is paid later. */
+static inline void spend_spawn(struct bnx_worker *worker) {
+    if (worker->budget > 0) {
+        worker->budget--;
+    }
+}
+
+static inline void count_child(struct bnx_scope *scope, const struct bnx_task *self) {
+    if (scope->owner == self && self != NULL) {
+        scope->children_local++;
+    } else {
+        (void)bnx_fetch_add_relaxed(&scope->word, BNX_SCOPE_ONE); /* the spawner keeps it above 0 */
+    }
+}
+
+/* A scope in the spawner's own chain is clean when the chain is; the other answer needs a look at
+ * this scope and above. */
+static bool is_cancelled(const struct bnx_scope *scope) {
+    for (; scope != NULL; scope = scope->parent) {
+        if (bnx_load_relaxed(&scope->cancel) != 0) { /* only a flag */
+            return true;
+        }
+        if (scope->owner != NULL && bnx_load_relaxed(&scope->owner->cancel) != 0) { /* as above */
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The checks that all spawns from a task share. Returns 0 with the scope to use. */
+static inline int admit_spawn(struct bnx_task *self, struct bnx_scope **scope, bnx_task_fn fn) {
+    if (bnx_unlikely(self == NULL)) {
+        return -EPERM;
+    }
+    if (bnx_unlikely(fn == NULL)) {
+        return -EINVAL;
+    }
+    if (*scope == NULL) {
+        *scope = &self->runtime->root;
+        if (bnx_load_relaxed(&self->runtime->phase) !=
+            BNX_PHASE_RUNNING) { /* a late one is refused */
+            return -ESHUTDOWN;
+        }
+    }
+    if (bnx_unlikely(bnx_task_cancel_check(self) != 0) && is_cancelled(*scope)) {
+        return -ECANCELED;
+    }
+    return 0;
+}
+
+int bnx_spawn(struct bnx_scope *scope, bnx_task_fn fn, void *arg) {
+    struct bnx_worker *worker = bnx_worker_current();
+    struct bnx_task *self = worker != NULL ? worker->current : NULL;
+    int error = admit_spawn(self, &scope, fn);
+    if (bnx_unlikely(error != 0)) {
+        return error;
+    }
+    struct bnx_task *task =
+        bnx_task_make(worker->runtime, worker, scope, fn, arg, __builtin_return_address(0), &error);
+    if (bnx_unlikely(task == NULL)) {
+        return error;
+    }
+    count_child(scope, self);
+    spend_spawn(worker);
+    submit(worker->runtime, worker, task);
+    return 0;
+}
+
+int bnx_spawn_copy(struct bnx_scope *scope, bnx_task_fn fn, const void *arg, size_t arg_bytes) {
+    struct bnx_worker *worker = bnx_worker_current();
+    struct bnx_task *self = worker != NULL ? worker->current : NULL;
+    if (arg_bytes > SPAWN_COPY_BYTES_MAX || (arg == NULL && arg_bytes != 0)) {
+        return -EINVAL;
+    }
+    int error = admit_spawn(self, &scope, fn);
+    if (error != 0) {
+        return error;
+    }
+    struct bnx_task *task = bnx_task_make(worker->runtime, worker, scope, fn, NULL,
+                                          __builtin_return_address(0), &error);
+    if (task == NULL) {
+        return error;
+    }
+    task->arg = task->copy;
+    if (arg_bytes > sizeof(task->copy)) {
+        task->arg = bnx_os.allocate(arg_bytes, _Alignof(max_align_t));
+        if (task->arg == NULL) {
+            bnx_task_free(worker, task);
+            return -ENOMEM;
+        }
+        task->flags |= BNX_TASK_ARG_HEAP;
+    }
+    if (arg_bytes != 0) {
+        memcpy(task->arg, arg, arg_bytes);
+    }
+    count_child(scope, self);
+    spend_spawn(worker);
+    submit(worker->runtime, worker, task);
+    return 0;
+}
+
+/* The scope keeps the descriptors of its handles until it closes; the root scope never closes, so
+ * there two parties hold one: the task until its end, the caller until join or detach. */
+static void keep_handle(struct bnx_scope *scope, struct bnx_task *task) {
+    task->flags |= BNX_TASK_KEEP_HANDLE;
+    if (scope->owner == NULL) {
+        task->flags |= BNX_TASK_ROOT_HANDLE;
+        bnx_store_relaxed(&task->handle_count, 2); /* not shared yet */
+        return;
+    }
+    bnx_lock_acquire(bnx_scope_lock(scope)); /* S2 */
+    task->handle_next = scope->handles;
+    scope->handles = task;
+    bnx_lock_release(bnx_scope_lock(scope)); /* S2 */
+}
+
+int bnx_spawn_with(struct bnx_scope *scope, const struct bnx_spawn_options *options, bnx_task_fn fn,
+                   void *arg, struct bnx_task **out_task) {
+    static const struct bnx_spawn_options defaults;
+    const struct bnx_spawn_options *chosen = options != NULL ? options : &defaults;
+    struct bnx_worker *worker = bnx_worker_current();
+    struct bnx_task *self = worker != NULL ? worker->current : NULL;
+    int error = admit_spawn(self, &scope, fn);
+    if (error != 0) {
+        return error;
+    }
+    bool is_pinned = (chosen->flags & BNX_SPAWN_PINNED) != 0;
+    if ((chosen->flags & ~(unsigned)(BNX_SPAWN_PINNED | BNX_SPAWN_FP_STATE)) != 0 ||
+        (unsigned)chosen->stack > BNX_STACK_CLASSES ||
+        (is_pinned && chosen->worker >= worker->runtime->worker_count)) {
+        return -EINVAL;
+    }
+    struct bnx_task *task =
+        bnx_task_make(worker->runtime, worker, scope, fn, arg, __builtin_return_address(0), &error);
+    if (task == NULL) {
+        return error;
+    }
+    task->name = chosen->name;
+    if (chosen->stack != BNX_STACK_DEFAULT) {
+        task->stack_class = (uint8_t)chosen->stack;
+        task->flags |= BNX_TASK_OWN_STACK;
+    }
+    if (is_pinned) {
+        task->worker = (uint16_t)chosen->worker;
+        task->flags |= BNX_TASK_PINNED;
+    }
+    if ((chosen->flags & BNX_SPAWN_FP_STATE) != 0) {
+        task->flags |= BNX_TASK_FP_STATE;
+    }
+    if (out_task != NULL) {
+        keep_handle(scope, task);
+    }
+    count_child(scope, self);
+    spend_spawn(worker);
+    submit(worker->runtime, worker, task);
+    if (out_task != NULL) {
+        *out_task = task;
+    }
+    return 0;
+}
+
+int bnx_spawn_root(struct bnx_runtime *runtime, bnx_task_fn fn, void *arg, const void *site) {
+    struct bnx_worker *worker = bnx_worker_current();
+    if (worker != NULL && (worker->runtime != runtime || worker->current == NULL)) {
+        worker = NULL;
+    }
+    int error = 0;
+    (void)bnx_fetch_add_acq_rel(&runtime->root.word, BNX_SCOPE_ONE); /* S1 */
+    /* Counted first, then the phase is read: a stop either sees the child or refuses it. */
+    if (bnx_load_seq_cst(&runtime->phase) != BNX_PHASE_RUNNING) { /* R1 */
+        error = -ESHUTDOWN;
+    }
+    struct bnx_task *task = NULL;
+    if (error == 0) {
+        task = bnx_task_make(runtime, worker, &runtime->root, fn, arg, site, &error);
+    }
+    if (task == NULL) {
+        bnx_scope_child_left(&runtime->root);
+        return error;
+    }
+    submit(runtime, worker, task);
+    return 0;
+}

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Stealing: one bounded raid over the other workers.
+ *
+ * Victims are visited near ones first (SMT sibling, same cache, same node, remote), from a random
+ * start with a random stride that is coprime to their number, so that thieves do not all queue at the same
+ * one. From a runq half is taken, from a deque the oldest descriptor; the next slot only in the last
+ * pass, and only when it has waited long enough that its owner is evidently not about to run it. A
+ * victim that ticks and has fewer than two items is left alone: by the time they were here it would
+ * have run them.
+ */
+#include "runtime/clock.h"
+#include "runtime/runtime_pvt.h"
+
+#define PASSES 2 /* the second one also takes what the first left to its owner */
+
+static uint32_t greatest_common_divisor(uint32_t a, uint32_t b) {
+    while (b != 0) {
+        uint32_t rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return a;
+}
+
+static void *steal_next_slot(struct bnx_worker *victim, uint64_t now_ns) {
+    if (bnx_load_relaxed(&victim->next_slot) == NULL) { /* a hint; the exchange decides */
+        return NULL;
+    }
+    uint64_t since_ns = bnx_load_relaxed(&victim->next_since_ns); /* a hint */
+    if (now_ns < since_ns + BNX_NEXT_STEAL_AGE_NS) {
+        return NULL;
+    }
+    return bnx_exchange_acquire(&victim->next_slot, NULL); /* W1 */
+}
+
+static void *steal_from(struct bnx_worker *thief, struct bnx_worker *victim, bool is_last_pass,
+                        uint64_t now_ns) {
+    bool lost_race = false;
+    void *item = bnx_deque_steal(&victim->deque, &lost_race);
+    if (item != NULL) {
+        if (bnx_item_is_fork(item)) {
+            thief->counters.forks_stolen++;
+        }
+        return item;
+    }
+    uint32_t queued = bnx_runq_count(&victim->runq);
+    bool is_ticking = !is_last_pass && bnx_load_relaxed(&victim->is_in_loop) == 0; /* a hint */
+    if (queued >= 2 || (queued == 1 && !is_ticking)) {
+        uint32_t count = 0;
+        item = bnx_runq_steal(&victim->runq, &thief->runq, &count);
+        if (item != NULL) {
+            return item;
+        }
+    }
+    return is_last_pass ? steal_next_slot(victim, now_ns) : NULL;
+}
+
+/* One pass over the victims [begin, end) of one tier, each visited once. */
+static void *raid_tier(struct bnx_worker *thief, uint32_t begin, uint32_t end, bool is_last_pass,
+                       uint64_t now_ns) {
+    struct bnx_runtime *runtime = thief->runtime;
+    uint32_t count = end - begin;
+    if (count == 0) {
+        return NULL;
+    }
+    uint32_t at = bnx_rng_below(&thief->rng, count);
+    uint32_t stride = 1 + bnx_rng_below(&thief->rng, count);
+    while (greatest_common_divisor(stride, count) != 1) { /* ends: 1 is coprime to all */
+        stride--;
+    }
+    for (uint32_t i = 0; i < count; i++, at = (at + stride) % count) {
+        struct bnx_worker *victim = &runtime->workers[thief->victims[begin + at]];
+        void *item = steal_from(thief, victim, is_last_pass, now_ns);
+        if (item != NULL) {
+            return item;
+        }
+    }
+    return NULL;
+}
+
+void *bnx_worker_steal(struct bnx_worker *worker) {
+    uint64_t now_ns = bnx_clock_now();
+    worker->now_ns = now_ns;
+    for (int pass = 0; pass < PASSES; pass++) {
+        uint32_t begin = 0;
+        for (int tier = 0; tier < BNX_STEAL_TIERS; tier++) {
+            uint32_t end = worker->tier_end[tier];
+            void *item = raid_tier(worker, begin, end, pass == PASSES - 1, now_ns);
+            if (item != NULL) {
+                worker->counters.steals++;
+                return item;
+            }
+            begin = end;
+        }
+    }
+    return NULL;
+}
+
+void bnx_worker_rank_victims(struct bnx_worker *worker) {
+    struct bnx_runtime *runtime = worker->runtime;
+    const struct bnx_topology *topology = &runtime->topology;
+    uint32_t count = 0;
+    bool is_placed = runtime->worker_count <= topology->cpu_count;
+    uint32_t own_cpu = is_placed ? bnx_topology_worker_cpu(topology, worker->index) : 0;
+    for (uint32_t tier = 0; tier < BNX_STEAL_TIERS; tier++) {
+        for (uint32_t i = 0; i < runtime->worker_count; i++) {
+            uint32_t distance = 0;
+            if (is_placed) {
+                uint32_t cpu = bnx_topology_worker_cpu(topology, i);
+                distance = bnx_topology_distance(topology, own_cpu, cpu);
+            }
+            if (i != worker->index && distance == tier) {
+                worker->victims[count++] = (uint16_t)i;
+            }
+        }
+        worker->tier_end[tier] = (uint16_t)count;
+    }
+}

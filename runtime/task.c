@@ -1,0 +1,438 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Running tasks: the one place where stacks are switched, and what happens before and after it.
+ *
+ * Every switch goes through switch_stacks, a noinline function with the switch in it; the first thing
+ * on the other side is finish_switch, which releases the task that was left (T1) and frees a stack
+ * that ended. Between the two the thread's carrier remembers what was left.
+ */
+#include "runtime/runtime_pvt.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+
+/* The worker of this OS thread. initial-exec: one load relative to the thread pointer, also in a
+ * shared library (8 bytes fit the reserve that the loader keeps for libraries opened late). */
+__attribute__((tls_model("initial-exec"),
+               visibility("hidden"))) __thread struct bnx_worker *bnx_worker_tls;
+
+/* Compilers compute a thread-local's address once and keep it over a call that comes back on another
+ * thread; a volatile asm is evaluated each time. */
+struct bnx_worker *bnx_worker_current(void) {
+    struct bnx_worker *worker;
+#if defined(__x86_64__)
+    __asm__ volatile("movq bnx_worker_tls@gottpoff(%%rip), %0\n\t"
+                     "movq %%fs:(%0), %0"
+                     : "=r"(worker));
+#else
+    uint64_t base;
+    __asm__ volatile("mrs %1, tpidr_el0\n\t"
+                     "adrp %0, :gottprel:bnx_worker_tls\n\t"
+                     "ldr %0, [%0, #:gottprel_lo12:bnx_worker_tls]\n\t"
+                     "ldr %0, [%1, %0]"
+                     : "=&r"(worker), "=&r"(base));
+#endif
+    return worker;
+}
+
+struct bnx_task *bnx_task_current(void) {
+    struct bnx_worker *worker = bnx_worker_current();
+    return worker != NULL ? worker->current : NULL;
+}
+
+void bnx_worker_bind(struct bnx_worker *worker) {
+    bnx_worker_tls = worker;
+}
+
+/* errno's address is cached over switches just like any thread-local's. */
+static BNX_NOINLINE int errno_get(void) {
+    int value = errno;
+    __asm__ volatile("" : "+r"(value));
+    return value;
+}
+
+static BNX_NOINLINE void errno_put(int value) {
+    __asm__ volatile("" : "+r"(value));
+    errno = value;
+}
+
+void bnx_carrier_init(struct bnx_carrier *carrier) {
+    carrier->tsan_fiber = bnx_tsan_fiber_current();
+    carrier->switch_prev = NULL;
+    carrier->switch_dead = NULL;
+    bnx_fp_read(&carrier->fp);
+#if BNX_ASAN
+    pthread_attr_t attributes;
+    void *low = NULL;
+    size_t bytes = 0;
+    BNX_CHECK(pthread_getattr_np(pthread_self(), &attributes) == 0);
+    (void)pthread_attr_getstack(&attributes, &low, &bytes);
+    pthread_attr_destroy(&attributes);
+    carrier->stack_bottom = low;
+    carrier->stack_bytes = bytes;
+#endif
+}
+
+/* A stack to leave or to enter, as the sanitizers want to know it. */
+struct side {
+    struct bnx_context *context;
+    void **asan_fake; /* where the left stack's fake stack is kept; NULL: it never runs again */
+    void *tsan_fiber;
+    const void *bottom;
+    size_t bytes;
+};
+
+static struct side side_of_task(struct bnx_task *task) {
+    struct bnx_stack *stack = task->stack;
+    return (struct side){&task->context, &stack->asan_fake_stack, stack->tsan_fiber, stack->low,
+                         bnx_stack_usable_bytes(stack)};
+}
+
+static struct side side_of_carrier(struct bnx_carrier *carrier) {
+    return (struct side){&carrier->context, &carrier->asan_fake, carrier->tsan_fiber,
+                         carrier->stack_bottom, carrier->stack_bytes};
+}
+
+/* Leaves one stack for another; returns when somebody comes back to the first, maybe on another
+ * thread. Not instrumented: ThreadSanitizer's shadow stack changes in the middle of it. */
+static BNX_NOINLINE BNX_NO_TSAN void switch_stacks(const struct side *from, const struct side *to) {
+    bnx_asan_switch_start(from->asan_fake, to->bottom, to->bytes);
+    bnx_tsan_fiber_switch(to->tsan_fiber);
+    /* `from` lies on the stack that is left and may be gone when control returns. */
+    bnx_context_switch(from->context, to->context);
+}
+
+/* After a switch, on the stack that was entered: lets go of what was left. own_fake is the entered
+ * stack's fake stack, NULL on its first run. */
+static inline void finish_switch(struct bnx_worker *worker, void *own_fake) {
+    bnx_asan_switch_finish(own_fake, NULL, NULL);
+    if (worker == NULL) {
+        return; /* an offload thread: its carrier finishes what it left itself */
+    }
+    struct bnx_task *prev = worker->carrier.switch_prev;
+    if (prev != NULL) {
+        worker->carrier.switch_prev = NULL;
+        if (!BNX_PLANT(task_no_on_cpu)) {
+            bnx_store_release(&prev->on_cpu, 0); /* T1: the last touch */
+        }
+    }
+    struct bnx_stack *dead = worker->carrier.switch_dead;
+    if (dead != NULL) {
+        worker->carrier.switch_dead = NULL;
+        /* Its fiber ended in the middle of a call; the next task on this stack gets a new one. */
+        bnx_tsan_fiber_destroy(dead->tsan_fiber);
+        dead->tsan_fiber = NULL;
+        bnx_stack_free(&worker->stacks, dead);
+    }
+}
+
+/* A task that is being resumed must have been left completely by its last worker. Returns false when
+ * that takes longer than a switch does: that worker has been preempted in the middle of it. */
+static bool has_been_left(struct bnx_task *task) {
+    for (int pauses = 0; pauses < 64; pauses++) {
+        if (bnx_load_acquire(&task->on_cpu) == 0) { /* T1 */
+            return true;
+        }
+        bnx_pause();
+    }
+    return false;
+}
+
+static void set_state(struct bnx_task *task, enum bnx_task_state state) {
+    bnx_store_relaxed(&task->state, (uint8_t)state); /* for reports */
+}
+
+/* ---- Taking an item ---- */
+
+/* Not now: it goes behind everything else, a pinned task to its worker's inbox again. */
+static void put_back(struct bnx_worker *worker, void *item) {
+    if (!bnx_item_is_fork(item) && bnx_task_is_pinned(item)) {
+        bnx_task_ready(item);
+        return;
+    }
+    bnx_global_push(worker->runtime, item, item, 1);
+}
+
+static void task_entry(void);
+
+static void prepare_start(struct bnx_task *task, struct bnx_stack *stack) {
+    task->stack = stack;
+    stack->asan_fake_stack = NULL;
+    bnx_context_init(&task->context, stack->top, task_entry);
+#if BNX_TSAN
+    if (stack->tsan_fiber == NULL) {
+        stack->tsan_fiber = bnx_tsan_fiber_create();
+    }
+#endif
+}
+
+/*
+ * Makes sure that an item can run now: a fork becomes a task, a task has been left by its last
+ * worker, a new one has a stack (`given`, one that has just become free, where it fits). Returns NULL
+ * when it cannot, with the item back in the global queue: memory will return when something ends.
+ */
+static struct bnx_task *admit(struct bnx_worker *worker, void *item, struct bnx_stack *given) {
+    struct bnx_task *task = item;
+    if (bnx_item_is_fork(item)) {
+        task = bnx_task_of_fork(worker, item);
+        if (task == NULL) {
+            put_back(worker, item);
+            return NULL;
+        }
+    }
+    if (task->stack != NULL) {
+        if (!BNX_PLANT(task_no_on_cpu) && !has_been_left(task)) {
+            put_back(worker, task);
+            return NULL;
+        }
+        return task;
+    }
+    struct bnx_stack *stack = given;
+    if (stack == NULL || bnx_stack_class_of(stack) != (enum bnx_stack_class)task->stack_class) {
+        stack = bnx_stack_alloc(&worker->stacks, (enum bnx_stack_class)task->stack_class);
+        if (stack == NULL) {
+            put_back(worker, task);
+            return NULL;
+        }
+    }
+    prepare_start(task, stack);
+    return task;
+}
+
+/* The task becomes the worker's current one; NULL: the loop takes over. */
+static void occupy(struct bnx_worker *worker, struct bnx_task *task) {
+    bnx_store_relaxed(&worker->current, task); /* owner-written */
+    if (task != NULL) {
+        bnx_store_relaxed(&task->on_cpu, 1); /* we hold the task: nobody else resumes it */
+        worker->budget = BNX_BUDGET;
+        set_state(task, BNX_TASK_RUNNING);
+        bnx_store_relaxed(&task->stack->owner, (void *)task); /* for the crash report */
+    }
+}
+
+/* Continues with an admitted task, or with the loop where it is NULL. */
+static void leave_for(struct bnx_worker *worker, const struct side *from, struct bnx_task *task) {
+    struct side to = task != NULL ? side_of_task(task) : side_of_carrier(&worker->carrier);
+    occupy(worker, task);
+    worker->counters.switches++;
+    switch_stacks(from, &to);
+}
+
+void bnx_worker_run(struct bnx_worker *worker, void *item) {
+    struct bnx_task *task = admit(worker, item, NULL);
+    if (task == NULL) {
+        return;
+    }
+    struct side from = side_of_carrier(&worker->carrier);
+    bnx_store_relaxed(&worker->is_in_loop, 0); /* for the watchdog */
+    leave_for(worker, &from, task);
+    finish_switch(worker, worker->carrier.asan_fake);
+    bnx_store_relaxed(&worker->is_in_loop, 1); /* for the watchdog */
+}
+
+/* ---- Parking and yielding ---- */
+
+/* A task that owns its control words takes them along; others find the worker's. */
+static void fp_leave(struct bnx_worker *worker, struct bnx_fp *out_own) {
+    bnx_fp_read(out_own);
+    bnx_fp_swap(out_own, &worker->carrier.fp);
+}
+
+static void fp_return(const struct bnx_fp *own) {
+    struct bnx_fp now;
+    bnx_fp_read(&now);
+    bnx_fp_swap(&now, own);
+}
+
+/* The current task gives up the worker for whatever is next. Returns when it is resumed. */
+static struct bnx_worker *switch_away(struct bnx_worker *worker, struct bnx_task *self) {
+    void *item = bnx_worker_pick(worker);
+    if (item == self) {
+        /* Made ready on this worker before it left: it never has to. */
+        worker->budget = BNX_BUDGET;
+        set_state(self, BNX_TASK_RUNNING);
+        return worker;
+    }
+    int saved_errno = errno_get();
+    bool owns_fp = (self->flags & BNX_TASK_FP_STATE) != 0;
+    struct bnx_fp fp;
+    if (bnx_unlikely(owns_fp)) {
+        fp_leave(worker, &fp);
+    }
+    struct bnx_task *next = item == NULL ? NULL : admit(worker, item, NULL);
+    struct side from = side_of_task(self);
+    worker->carrier.switch_prev = self;
+    leave_for(worker, &from, next);
+    worker = bnx_worker_current();
+    finish_switch(worker, self->stack->asan_fake_stack);
+    if (bnx_unlikely(owns_fp)) {
+        fp_return(&fp);
+    }
+    errno_put(saved_errno);
+    return worker;
+}
+
+struct bnx_worker *bnx_task_park(struct bnx_task *self, enum bnx_wait_reason reason,
+                                 const void *object) {
+    struct bnx_worker *worker = bnx_worker_current();
+    BNX_ASSERT(worker != NULL && worker->current == self);
+    bnx_store_relaxed(&self->wait_reason, (uint8_t)reason); /* these four for reports */
+    bnx_store_relaxed(&self->wait_object, object);
+    bnx_store_relaxed(&self->since_ns, worker->now_ns);
+    set_state(self, BNX_TASK_PARKED);
+    if (bnx_unlikely(bnx_deque_count(&worker->deque) != 0)) {
+        bnx_worker_flush(worker);
+    }
+    worker = switch_away(worker, self);
+    bnx_store_relaxed(&self->wait_reason, (uint8_t)BNX_WAIT_NONE); /* for reports */
+    return worker;
+}
+
+void bnx_yield(void) {
+    struct bnx_worker *worker = bnx_worker_current();
+    struct bnx_task *self = worker != NULL ? worker->current : NULL;
+    if (self == NULL) {
+        bnx_os.thread_yield();
+        return;
+    }
+    set_state(self, BNX_TASK_READY);
+    if (bnx_unlikely(bnx_deque_count(&worker->deque) != 0)) {
+        bnx_worker_flush(worker);
+    }
+    if (bnx_likely(!bnx_task_is_pinned(self))) {
+        bnx_worker_push(worker, self);
+    } else {
+        bnx_task_ready(self);
+    }
+    (void)switch_away(worker, self);
+}
+
+void bnx_task_spend(struct bnx_task *self) {
+    struct bnx_worker *worker = bnx_worker_current();
+    BNX_ASSERT(worker->current == self);
+    (void)self;
+    if (--worker->budget <= 0 && !BNX_PLANT(sched_no_budget)) {
+        bnx_yield();
+    }
+}
+
+/* ---- Running a task from its start to its end ---- */
+
+/* Publishes the result to whoever waits for the task itself (not to its scope). The descriptor is
+ * gone after this unless somebody holds a handle. */
+static void release_descriptor(struct bnx_worker *worker, struct bnx_task *task) {
+    if ((task->flags & BNX_TASK_ARG_HEAP) != 0) {
+        bnx_os.release(task->arg);
+    }
+    set_state(task, BNX_TASK_DONE);
+    if ((task->flags & BNX_TASK_KEEP_HANDLE) == 0) {
+        bnx_task_free(worker, task);
+        return;
+    }
+    task->stack = NULL;
+    bnx_task_finish_handle(worker, task);
+}
+
+/* The task's function has returned. What remains is telling its scope, which the caller does last. */
+static void end_task(struct bnx_worker *worker, struct bnx_task *task, int result) {
+    if (bnx_unlikely(task->scope_top != NULL)) {
+        bnx_panic(__FILE__, __LINE__, "task %llu (%s) returned with a scope still open",
+                  (unsigned long long)task->id, task->name != NULL ? task->name : "unnamed");
+    }
+    if (bnx_unlikely(task->flags & BNX_TASK_FP_STATE)) {
+        fp_return(&worker->carrier.fp);
+    }
+    bnx_scope_member_remove(task);
+    task->result = result;
+    if (result < 0 && (task->flags & BNX_TASK_FORK) == 0) {
+        bnx_scope_child_result(task->scope, task, result);
+    }
+    release_descriptor(worker, task);
+}
+
+/* Runs the worker's current task on this stack to its end. Returns the worker it ended on. */
+static struct bnx_worker *run_current(struct bnx_worker *worker) {
+    struct bnx_task *task = worker->current;
+    int result = task->fn(task->arg);
+    worker = bnx_worker_current();
+    BNX_ASSERT(worker->current == task);
+    if (bnx_unlikely(bnx_deque_count(&worker->deque) != 0)) {
+        bnx_worker_flush(worker); /* spawned into other scopes than its own */
+    }
+    struct bnx_scope *scope = task->scope;
+    bool is_fork = (task->flags & BNX_TASK_FORK) != 0;
+    end_task(worker, task, result);
+    bnx_store_relaxed(&worker->current, NULL); /* owner-written */
+    if (!is_fork) {
+        bnx_scope_child_left(scope);
+    }
+    return worker;
+}
+
+/* The first function on every task stack. When its task has ended, it takes over the next one that
+ * has not started yet without a switch. */
+static void task_entry(void) {
+    struct bnx_worker *worker = bnx_worker_current();
+    struct bnx_stack *stack = worker->current->stack;
+    finish_switch(worker, NULL);
+    struct bnx_task *next;
+    for (;;) { /* ends by leaving the stack for good */
+        worker = run_current(worker);
+        void *item = bnx_worker_pick(worker);
+        next = item == NULL ? NULL : admit(worker, item, stack);
+        if (next == NULL || next->stack != stack) {
+            break;
+        }
+        occupy(worker, next);
+    }
+    struct bnx_context nowhere;
+    struct side from = {&nowhere, NULL, stack->tsan_fiber, NULL, 0};
+    worker->carrier.switch_dead = stack;
+    leave_for(worker, &from, next);
+    __builtin_unreachable();
+}
+
+struct bnx_worker *bnx_task_run_inline(struct bnx_worker *worker, struct bnx_task *parent,
+                                       struct bnx_task *child) {
+    set_state(parent, BNX_TASK_BENEATH);
+    child->stack = parent->stack;
+    bnx_store_relaxed(&child->on_cpu, 1);       /* we hold the task */
+    bnx_store_relaxed(&worker->current, child); /* owner-written */
+    worker->counters.inlined++;
+    set_state(child, BNX_TASK_RUNNING);
+    bnx_store_relaxed(&child->stack->owner, (void *)child); /* for the crash report */
+    int result = child->fn(child->arg);
+    worker = bnx_worker_current(); /* the child may have waited and come back elsewhere */
+    BNX_ASSERT(worker->current == child);
+    end_task(worker, child, result);
+    bnx_store_relaxed(&worker->current, parent);              /* owner-written */
+    bnx_store_relaxed(&parent->stack->owner, (void *)parent); /* for the crash report */
+    set_state(parent, BNX_TASK_RUNNING);
+    return worker;
+}
+
+/* ---- On a thread of the offload pool ---- */
+
+void bnx_carrier_run(struct bnx_carrier *carrier, struct bnx_task *task) {
+    while (!has_been_left(task)) { /* ends: its worker is between two instructions of a switch */
+        bnx_os.thread_yield();
+    }
+    bnx_store_relaxed(&task->on_cpu, 1); /* we hold the task */
+    set_state(task, BNX_TASK_OFFLOADED);
+    struct side from = side_of_carrier(carrier);
+    struct side to = side_of_task(task);
+    switch_stacks(&from, &to);
+    bnx_asan_switch_finish(carrier->asan_fake, NULL, NULL);
+    bnx_store_release(&task->on_cpu, 0); /* T1 */
+    bnx_task_ready(task);
+}
+
+void bnx_carrier_leave(struct bnx_carrier *carrier, struct bnx_task *task) {
+    struct side from = side_of_task(task);
+    struct side to = side_of_carrier(carrier);
+    int saved_errno = errno_get();
+    switch_stacks(&from, &to);
+    finish_switch(bnx_worker_current(), task->stack->asan_fake_stack);
+    errno_put(saved_errno);
+}

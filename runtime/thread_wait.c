@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT */
+/* Event counts for OS threads that wait (thread_wait.h): ck_ec on the futex of the os table. */
+#include "runtime/thread_wait.h"
+
+#include "runtime/clock.h"
+#include "runtime/lock.h"
+
+#include <ck_ec.h>
+
+struct bnx_thread_block {
+    struct ck_ec32 event;          /* any thread */
+    struct bnx_thread_block *next; /* while free; under the list's lock */
+};
+
+static struct {
+    struct bnx_lock lock;
+    struct bnx_thread_block *first;
+} free_blocks = {.lock = {CK_SPINLOCK_FAS_INITIALIZER}};
+
+static uint64_t deadline_of(const struct timespec *deadline) {
+    if (deadline == NULL) {
+        return BNX_NEVER_NS;
+    }
+    return (uint64_t)deadline->tv_sec * BNX_NS_PER_S + (uint64_t)deadline->tv_nsec;
+}
+
+static int ec_gettime(const struct ck_ec_ops *ops, struct timespec *out) {
+    (void)ops;
+    uint64_t now_ns = bnx_clock_now();
+    out->tv_sec = (time_t)(now_ns / BNX_NS_PER_S);
+    out->tv_nsec = (long)(now_ns % BNX_NS_PER_S);
+    return 0;
+}
+
+static void ec_wait32(const struct ck_ec_wait_state *state, const uint32_t *word, uint32_t expected,
+                      const struct timespec *deadline) {
+    (void)state;
+    (void)bnx_os.futex_wait((uint32_t *)(uintptr_t)word, expected, deadline_of(deadline));
+}
+
+static void ec_wake32(const struct ck_ec_ops *ops, const uint32_t *word) {
+    (void)ops;
+    (void)bnx_os.futex_wake((uint32_t *)(uintptr_t)word, INT32_MAX);
+}
+
+static const struct ck_ec_ops ec_ops = {
+    .gettime = ec_gettime,
+    .wait32 = ec_wait32,
+    .wake32 = ec_wake32,
+    /* The waiters here wait for tasks: longer than any spin is worth. */
+    .busy_loop_iter = 1,
+};
+
+static const struct ck_ec_mode ec_mode = {.ops = &ec_ops, .single_producer = false};
+
+struct bnx_thread_block *bnx_thread_block_take(void) {
+    bnx_lock_acquire(&free_blocks.lock); /* L1 */
+    struct bnx_thread_block *block = free_blocks.first;
+    if (block != NULL) {
+        free_blocks.first = block->next;
+    }
+    bnx_lock_release(&free_blocks.lock); /* L1 */
+    if (block == NULL) {
+        block = bnx_os.allocate(sizeof(*block), BNX_CACHELINE_BYTES);
+        if (block != NULL) {
+            ck_ec32_init(&block->event, 0);
+        }
+    }
+    return block;
+}
+
+void bnx_thread_block_give(struct bnx_thread_block *block) {
+    bnx_lock_acquire(&free_blocks.lock); /* L1 */
+    block->next = free_blocks.first;
+    free_blocks.first = block;
+    bnx_lock_release(&free_blocks.lock); /* L1 */
+}
+
+uint32_t bnx_thread_block_count(struct bnx_thread_block *block) {
+    BNX_ATOMIC_POINT();
+    uint32_t count = ck_ec32_value(&block->event);
+    bnx_tsan_acquire(block); /* V1 */
+    return count;
+}
+
+void bnx_thread_block_wait(struct bnx_thread_block *block, uint32_t seen) {
+    (void)ck_ec32_wait(&block->event, &ec_mode, seen, NULL);
+    bnx_tsan_acquire(block); /* V1 */
+}
+
+void bnx_thread_block_signal(struct bnx_thread_block *block) {
+    BNX_ATOMIC_POINT();
+    bnx_tsan_release(block); /* V1 */
+    ck_ec32_inc(&block->event, &ec_mode);
+}

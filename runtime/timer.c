@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: MIT */
+/* Arming, firing and ending the timers of tasks and scopes (timer.h). */
+#include "runtime/timer.h"
+
+#include "runtime/clock.h"
+#include "runtime/runtime_pvt.h"
+#include "runtime/scope_pvt.h"
+
+#include <errno.h>
+
+/* Timers touched in one hold of the service: a rescuer, and the owner, wait for it. */
+#define FIRE_BATCH 128
+
+struct bnx_timer_node *bnx_timer_take(struct bnx_worker *worker) {
+    int error = 0;
+    return bnx_pool_get(&worker->runtime->timers, &worker->timers, &error);
+}
+
+void bnx_timer_give_back(struct bnx_worker *worker, struct bnx_timer_node *node) {
+    bnx_pool_put(&worker->runtime->timers, &worker->timers, node);
+}
+
+/* The published bound only ever gets earlier here; the loop sets it anew after each advance. */
+static void publish_next(struct bnx_worker *worker, uint64_t deadline_ns) {
+    if (deadline_ns < bnx_load_relaxed(&worker->wheel_next_ns)) { /* owner-written; a hint */
+        bnx_store_relaxed(&worker->wheel_next_ns, deadline_ns);
+    }
+}
+
+void bnx_timer_start(struct bnx_worker *worker, struct bnx_timer_node *node,
+                     enum bnx_timer_kind kind, void *arg, uint64_t sequence, uint64_t deadline_ns) {
+    node->home = worker;
+    node->sequence = sequence;
+    node->timer.kind = (uint8_t)kind;
+    node->timer.arg = arg;
+    bnx_worker_service_enter(worker);
+    node->generation = bnx_wheel_arm(&worker->wheel, &node->timer, deadline_ns);
+    bnx_worker_service_leave(worker);
+    publish_next(worker, deadline_ns);
+}
+
+/* A node that was cancelled elsewhere has come home. */
+static void deliver_cancelled(struct bnx_worker *worker, struct bnx_message *message) {
+    struct bnx_timer_node *node = BNX_CONTAINER_OF(message, struct bnx_timer_node, message);
+    bnx_worker_service_enter(worker);
+    enum bnx_disarm found = bnx_wheel_disarm(&worker->wheel, &node->timer);
+    bnx_worker_service_leave(worker);
+    if (found == BNX_DISARM_GONE && bnx_timer_state(&node->timer) == BNX_TIMER_TAKEN) {
+        bnx_worker_send(worker, message); /* a rescuer has just dropped it and will let go of it */
+        return;
+    }
+    bnx_timer_give_back(worker, node);
+}
+
+/* Waits until whoever took the timer has fired it. Ends: firing never suspends. */
+static void wait_fired(struct bnx_timer_node *node) {
+    int tries = 0;
+    while (bnx_timer_state(&node->timer) == BNX_TIMER_TAKEN) {
+        if (++tries % BNX_LOCK_PAUSES_MAX == 0) {
+            bnx_os.thread_yield();
+        }
+        bnx_pause();
+    }
+}
+
+void bnx_timer_end(struct bnx_worker *worker, struct bnx_timer_node *node) {
+    if (node->home == worker) {
+        bnx_worker_service_enter(worker);
+        enum bnx_disarm found = bnx_wheel_disarm(&worker->wheel, &node->timer);
+        bnx_worker_service_leave(worker);
+        if (found == BNX_DISARM_GONE) {
+            wait_fired(node);
+        }
+        bnx_timer_give_back(worker, node);
+        return;
+    }
+    if (!BNX_PLANT(timer_no_remote_cancel) && bnx_timer_cancel(&node->timer, node->generation)) {
+        node->message.deliver = deliver_cancelled;
+        bnx_worker_send(node->home, &node->message);
+        return;
+    }
+    wait_fired(node);
+    bnx_timer_give_back(worker, node);
+}
+
+/* The node may be ended and freed by its owner the moment it is finished: finish comes before the wake,
+ * and after the cancel walk. */
+static void fire(struct bnx_timer *timer) {
+    struct bnx_timer_node *node = BNX_CONTAINER_OF(timer, struct bnx_timer_node, timer);
+    if (timer->kind == BNX_TIMER_WAKE) {
+        struct bnx_task *task = timer->arg;
+        uint64_t sequence = node->sequence;
+        bnx_timer_finish(timer);
+        if (bnx_wait_claim(task, sequence, BNX_WAKE)) {
+            bnx_task_ready(task);
+        }
+        return;
+    }
+    bnx_scope_cancel_with(timer->arg, -ETIMEDOUT, BNX_CANCEL_DEADLINE);
+    bnx_timer_finish(timer);
+}
+
+static void finish_batch(struct bnx_wheel_batch *batch) {
+    struct bnx_timer *timer;
+    while ((timer = bnx_timer_list_pop(&batch->expired)) != NULL) { /* ends: at most FIRE_BATCH */
+        fire(timer);
+    }
+    while ((timer = bnx_timer_list_pop(&batch->dropped)) != NULL) { /* as above */
+        bnx_timer_finish(timer); /* the message that is on its way frees the node */
+    }
+}
+
+void bnx_timers_fire(struct bnx_worker *worker) {
+    if (bnx_load_relaxed(&worker->wheel_next_ns) > worker->now_ns) { /* owner-written */
+        return;
+    }
+    struct bnx_wheel_batch batch;
+    do { /* ends: each round takes what is due by a fixed now */
+        if (!bnx_worker_service_try(worker)) {
+            return; /* a rescuer fires them */
+        }
+        (void)bnx_wheel_advance(&worker->wheel, worker->now_ns, FIRE_BATCH, &batch);
+        bnx_store_relaxed(&worker->wheel_next_ns, bnx_wheel_next_ns(&worker->wheel)); /* a hint */
+        bnx_worker_service_leave(worker);
+        finish_batch(&batch);
+    } while (batch.has_more);
+}
+
+size_t bnx_timers_fire_for(struct bnx_worker *victim, uint64_t now_ns) {
+    struct bnx_wheel_batch batch;
+    size_t fired = bnx_wheel_advance(&victim->wheel, now_ns, FIRE_BATCH, &batch);
+    bnx_worker_rescue_leave(victim);
+    finish_batch(&batch);
+    return fired;
+}
+
+uint64_t bnx_worker_timers_next(struct bnx_worker *worker) {
+    bnx_worker_service_enter(worker);
+    uint64_t next_ns = bnx_wheel_next_ns(&worker->wheel);
+    bnx_worker_service_leave(worker);
+    bnx_store_relaxed(&worker->wheel_next_ns, next_ns); /* for the watchdog */
+    return next_ns;
+}

@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: MIT */
+/* The wait word of a task: publishing, claiming, ending a wait; ops; the cancel check (task_pvt.h). */
+#include "runtime/runtime_pvt.h"
+#include "runtime/scope_pvt.h"
+
+#include <errno.h>
+
+static const char *const reason_names[BNX_WAIT_REASON_COUNT] = {
+    [BNX_WAIT_NONE] = "nothing",    [BNX_WAIT_CHILDREN] = "children", [BNX_WAIT_FORK] = "fork",
+    [BNX_WAIT_JOIN] = "join",       [BNX_WAIT_FUTURE] = "future",     [BNX_WAIT_SLEEP] = "sleep",
+    [BNX_WAIT_OFFLOAD] = "offload", [BNX_WAIT_READ] = "read",         [BNX_WAIT_WRITE] = "write",
+    [BNX_WAIT_RECV] = "recv",       [BNX_WAIT_SEND] = "send",         [BNX_WAIT_ACCEPT] = "accept",
+    [BNX_WAIT_CONNECT] = "connect", [BNX_WAIT_POLL] = "poll",         [BNX_WAIT_CLOSE] = "close",
+    [BNX_WAIT_TEST] = "test",
+};
+
+const char *bnx_wait_reason_name(enum bnx_wait_reason reason) {
+    return reason < BNX_WAIT_REASON_COUNT ? reason_names[reason] : "?";
+}
+
+/* ---- The cancel check ---- */
+
+/* Walks from the task's innermost scope to the root. A scope is cancelled by its own word or by a
+ * cancel of the task that opened it. All of them are alive: each encloses the next. */
+static BNX_COLD int cancel_check_slow(struct bnx_task *self, uint64_t epoch) {
+    if (bnx_load_relaxed(&self->cancel) != 0) { /* only a flag, nothing is reached through it */
+        return -ECANCELED;
+    }
+    const struct bnx_scope *innermost = bnx_task_scope(self);
+    for (const struct bnx_scope *scope = innermost; scope != NULL; scope = scope->parent) {
+        uint64_t cancel = bnx_load_relaxed(&scope->cancel); /* as above */
+        if (cancel != 0) {
+            bool is_own_deadline = scope == innermost && (cancel & BNX_CANCEL_DEADLINE) != 0;
+            return is_own_deadline ? -ETIMEDOUT : -ECANCELED;
+        }
+        if (scope->owner != NULL && bnx_load_relaxed(&scope->owner->cancel) != 0) { /* as above */
+            return -ECANCELED;
+        }
+    }
+    self->cancel_seen = epoch;
+    return 0;
+}
+
+/* The canceller sets its flag before it bumps the epoch, so a flag of the epoch read here is seen by
+ * the walk that follows (T2). */
+static inline int cancel_check(struct bnx_task *self) {
+    uint64_t epoch = bnx_load_seq_cst(&self->runtime->cancel_epoch); /* T2 */
+    return bnx_likely(epoch == self->cancel_seen) ? 0 : cancel_check_slow(self, epoch);
+}
+
+int bnx_task_cancel_check(struct bnx_task *self) {
+    return cancel_check(self);
+}
+
+int bnx_checkpoint(void) {
+    struct bnx_task *self = bnx_task_current();
+    if (self == NULL) {
+        return 0;
+    }
+    int error = cancel_check(self);
+    if (error == 0) {
+        bnx_task_spend(self);
+    }
+    return error;
+}
+
+/* ---- Waits that anybody may claim ---- */
+
+int bnx_wait_publish(struct bnx_task *self) {
+    int error = cancel_check(self);
+    if (error != 0) {
+        return error;
+    }
+    bnx_scope_make_findable(self);
+    uint64_t sequence = bnx_wait_next_sequence(self);
+    self->wake_code = BNX_WAKE;
+    bnx_store_seq_cst(&self->wait, BNX_WAIT_WORD(sequence, BNX_WAIT_WAITING)); /* T2 */
+    if (BNX_PLANT(wait_no_reread)) {
+        return 0;
+    }
+    error = cancel_check(self);
+    if (error == 0) {
+        return 0;
+    }
+    return bnx_wait_withdraw(self) ? error : 1;
+}
+
+bool bnx_wait_withdraw(struct bnx_task *self) {
+    uint64_t word = bnx_load_relaxed(&self->wait); /* the CAS decides */
+    uint64_t sequence = BNX_WAIT_SEQUENCE(word);
+    uint64_t waiting = BNX_WAIT_WORD(sequence, BNX_WAIT_WAITING);
+    return bnx_cas_acq_rel(&self->wait, &waiting, BNX_WAIT_WORD(sequence, BNX_WAIT_IDLE)); /* T3 */
+}
+
+bool bnx_wait_claim(struct bnx_task *task, uint64_t sequence, enum bnx_wake_code code) {
+    uint64_t waiting = BNX_WAIT_WORD(sequence, BNX_WAIT_WAITING);
+    if (!bnx_cas_acq_rel(&task->wait, &waiting,
+                         BNX_WAIT_WORD(sequence, BNX_WAIT_CLAIMED))) { /* T3 */
+        return false;
+    }
+    task->wake_code = (uint8_t)code; /* the claimer's alone until it calls ready */
+    return true;
+}
+
+int bnx_wait_end(struct bnx_task *self) {
+    uint64_t word = bnx_load_relaxed(&self->wait); /* ready and resume ordered it */
+    BNX_ASSERT(BNX_WAIT_STATE(word) == BNX_WAIT_CLAIMED);
+    /* Relaxed: a stale claimer fails on the state as it did on the sequence. */
+    bnx_store_relaxed(&self->wait, BNX_WAIT_WORD(BNX_WAIT_SEQUENCE(word), BNX_WAIT_IDLE));
+    if (self->wake_code == BNX_WAKE) {
+        return 0;
+    }
+    int error = cancel_check(self);
+    BNX_ASSERT(error != 0);
+    return error;
+}
+
+/* ---- Ops ---- */
+
+int bnx_op_begin(struct bnx_task *self) {
+    int error = cancel_check(self);
+    if (error != 0) {
+        return error;
+    }
+    bnx_scope_make_findable(self);
+    struct bnx_worker *worker = bnx_worker_current();
+    uint64_t sequence = bnx_wait_next_sequence(self);
+    self->worker = (uint16_t)worker->index;
+    bnx_store_seq_cst(&self->wait, BNX_WAIT_WORD(sequence, BNX_WAIT_OP)); /* T2 */
+    if (BNX_PLANT(wait_no_reread)) {
+        return 0;
+    }
+    error = cancel_check(self);
+    if (error != 0) {
+        uint64_t op = BNX_WAIT_WORD(sequence, BNX_WAIT_OP);
+        if (bnx_cas_acq_rel(&self->wait, &op, BNX_WAIT_WORD(sequence, BNX_WAIT_IDLE))) { /* T3 */
+            return error;
+        }
+        /* A canceller's message is on its way to this worker: the op starts and is then ended. */
+    }
+    return 0;
+}
+
+void bnx_op_abort(struct bnx_task *self) {
+    uint64_t sequence = BNX_WAIT_SEQUENCE(bnx_load_relaxed(&self->wait)); /* the CAS decides */
+    uint64_t expected = BNX_WAIT_WORD(sequence, BNX_WAIT_OP);
+    if (bnx_cas_acq_rel(&self->wait, &expected, BNX_WAIT_WORD(sequence, BNX_WAIT_IDLE))) { /* T3 */
+        return;
+    }
+    /* As if it had completed: the message that is on its way resumes the task. */
+    bnx_op_finish(self);
+    (void)bnx_task_park(self, BNX_WAIT_NONE, NULL);
+}
+
+void bnx_op_park(struct bnx_task *self, enum bnx_wait_reason reason, int fd) {
+    (void)bnx_task_park(self, reason, (const void *)(intptr_t)fd);
+}
+
+void bnx_op_finish(struct bnx_task *task) {
+    uint64_t word = bnx_load_acquire(&task->wait); /* T3 */
+    uint64_t idle = BNX_WAIT_WORD(BNX_WAIT_SEQUENCE(word), BNX_WAIT_IDLE);
+    uint64_t done = BNX_WAIT_WORD(BNX_WAIT_SEQUENCE(word), BNX_WAIT_OP_DONE_QUEUED);
+    for (;;) { /* ends: the state only moves forward */
+        enum bnx_wait_state state = BNX_WAIT_STATE(word);
+        BNX_CHECK(state == BNX_WAIT_OP || state == BNX_WAIT_OP_CANCEL_QUEUED ||
+                  state == BNX_WAIT_OP_CANCEL_SENT);
+        if (state == BNX_WAIT_OP_CANCEL_QUEUED && !BNX_PLANT(op_finish_while_queued)) {
+            if (bnx_cas_acq_rel(&task->wait, &word, done)) { /* T3 */
+                return; /* its node is still queued; whoever unlinks that resumes it */
+            }
+        } else if (bnx_cas_acq_rel(&task->wait, &word, idle)) { /* T3 */
+            bnx_task_ready(task);
+            return;
+        }
+    }
+}
+
+bool bnx_op_is_cancel_wanted(const struct bnx_task *task) {
+    uint64_t word = bnx_load_relaxed(&task->wait); /* a hint: a needless cancel finds nothing */
+    return BNX_WAIT_STATE(word) == BNX_WAIT_OP_CANCEL_SENT;
+}
+
+/* The cancel request has reached the worker whose driver holds the op. */
+static void deliver_cancel(struct bnx_worker *worker, struct bnx_message *message) {
+    struct bnx_task *task = BNX_CONTAINER_OF(message, struct bnx_task, message);
+    uint64_t word = bnx_load_acquire(&task->wait); /* T3 */
+    uint64_t sequence = BNX_WAIT_SEQUENCE(word);
+    if (BNX_WAIT_STATE(word) == BNX_WAIT_OP_CANCEL_QUEUED &&
+        bnx_cas_acq_rel(&task->wait, &word, /* T3 */
+                        BNX_WAIT_WORD(sequence, BNX_WAIT_OP_CANCEL_SENT))) {
+        worker->driver->ops->cancel(worker->driver, task);
+        return;
+    }
+    BNX_CHECK(BNX_WAIT_STATE(word) == BNX_WAIT_OP_DONE_QUEUED);
+    bnx_store_relaxed(&task->wait,
+                      BNX_WAIT_WORD(sequence, BNX_WAIT_IDLE)); /* nobody else acts now */
+    bnx_task_ready(task);
+}
+
+void bnx_task_interrupt(struct bnx_task *task) {
+    uint64_t word = bnx_load_seq_cst(&task->wait); /* T2 */
+    uint64_t sequence = BNX_WAIT_SEQUENCE(word);
+    if (BNX_WAIT_STATE(word) == BNX_WAIT_WAITING) {
+        if (bnx_wait_claim(task, sequence, BNX_WAKE_CANCEL)) {
+            bnx_task_ready(task);
+        }
+        return;
+    }
+    if (BNX_WAIT_STATE(word) != BNX_WAIT_OP ||
+        !bnx_cas_acq_rel(&task->wait, &word, /* T3 */
+                         BNX_WAIT_WORD(sequence, BNX_WAIT_OP_CANCEL_QUEUED))) {
+        return;
+    }
+    task->message.deliver = deliver_cancel;
+    bnx_worker_send(&task->runtime->workers[task->worker], &task->message);
+}

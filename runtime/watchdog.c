@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The watchdog: a thread that sees workers that have stopped ticking, and has others do their work.
+ *
+ * Concepts
+ *   Once a millisecond it compares each worker's heartbeat with the last one. A worker whose task has
+ *   run for a whole millisecond without a tick is stalled. Its queues can be stolen from anyway; its
+ *   completions and timers cannot, so
+ *     1 the worker's thread gets the rescue signal, whose handler lets the kernel post completions (a
+ *       deferred ring posts nothing while its owner computes);
+ *     2 an idle worker gets a message to serve the victim: it enters the victim's service, reaps its
+ *       completions, fires its timers, and runs whom they wake.
+ *   A signal is sent when the thread has used CPU since the last look, or has been blocked for ten
+ *   milliseconds: a thread that is merely preempted needs none. At most one is unacknowledged.
+ *   A stall of ten milliseconds is reported once, with the task that causes it.
+ *   The watchdog also stands behind two relaxed shortcuts of the scheduler: it wakes a worker when
+ *   work is queued anywhere while one sleeps, and asks a worker to poll that has not for a round.
+ *   It sleeps while all workers do; who comes awake calls bnx_watchdog_kick.
+ *
+ * Ordering
+ *   D1 sleep: the watchdog's store seq_cst of `asleep`, then its look at the parked bits; a worker's
+ *      unpark (seq_cst, idle.h), then its load seq_cst of `asleep`.
+ *   D2 the rescue message is in flight between store-release is_sent = 1 and the rescuer's 0.
+ */
+#include "runtime/clock.h"
+#include "runtime/dump_pvt.h"
+#include "runtime/rescue.h"
+#include "runtime/runtime_pvt.h"
+#include "runtime/timer.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define ROUND_NS BNX_NS_PER_MS
+#define BLOCKED_NS (10 * BNX_NS_PER_MS) /* without CPU use: blocked in a call, not preempted */
+#define REPORT_NS (10 * BNX_NS_PER_MS)
+#define ROUNDS_BEFORE_SLEEP                                                                        \
+    20 /* all parked for so many rounds: a busy server's pauses are shorter */
+#define STACK_BYTES ((size_t)256 * 1024)
+
+struct watch {
+    struct bnx_message message; /* to the rescuer */
+    struct bnx_worker *victim;
+    uint32_t is_sent;   /* the message is on its way or being handled; D2 */
+    uint64_t heartbeat; /* the rest: the watchdog's alone */
+    uint64_t polls;
+    uint64_t since_ns;     /* when the heartbeat was seen to change last */
+    uint64_t cpu_ns;       /* CPU time of the thread at the last look */
+    uint64_t cpu_since_ns; /* when that changed last */
+    bool is_reported;
+};
+
+struct bnx_watchdog {
+    struct bnx_runtime *runtime;
+    struct bnx_os_thread thread;
+    uint32_t asleep;      /* futex: 1 while it sleeps until kicked; D1 */
+    uint32_t is_stopping; /* futex: set once */
+    uint64_t stalls;      /* reported; relaxed */
+    struct watch watches[];
+};
+
+uint64_t bnx_watchdog_stalls(const struct bnx_runtime *runtime) {
+    return runtime->watchdog != NULL ? bnx_load_relaxed(&runtime->watchdog->stalls) : 0;
+}
+
+void bnx_watchdog_kick(struct bnx_runtime *runtime) {
+    struct bnx_watchdog *watchdog = runtime->watchdog;
+    if (watchdog != NULL && bnx_load_seq_cst(&watchdog->asleep) != 0 && /* D1 */
+        bnx_exchange_seq_cst(&watchdog->asleep, 0) != 0) {              /* D1 */
+        (void)bnx_os.futex_wake(&watchdog->asleep, 1);
+    }
+}
+
+/* ---- On the rescuer ---- */
+
+static void serve(struct bnx_worker *rescuer, struct bnx_worker *victim) {
+    size_t served = 0;
+    if (victim->driver->ops->reap_for != NULL && bnx_worker_rescue_enter(victim)) {
+        served += victim->driver->ops->reap_for(victim->driver);
+        bnx_worker_rescue_leave(victim);
+    }
+    uint64_t now_ns = bnx_clock_now();
+    if (bnx_load_relaxed(&victim->wheel_next_ns) <= now_ns && bnx_worker_rescue_enter(victim)) {
+        served += bnx_timers_fire_for(victim, now_ns);
+    }
+    if (served != 0) {
+        rescuer->counters.rescues++;
+    }
+}
+
+static void deliver_rescue(struct bnx_worker *worker, struct bnx_message *message) {
+    struct watch *watch = BNX_CONTAINER_OF(message, struct watch, message);
+    struct bnx_worker *victim = watch->victim;
+    if (worker != victim && !BNX_PLANT(no_rescue)) {
+        serve(worker, victim);
+    }
+    bnx_store_release(&watch->is_sent, 0); /* D2 */
+}
+
+/* ---- On the watchdog's thread ---- */
+
+static bool is_parked(const struct bnx_runtime *runtime, uint32_t index) {
+    return bnx_idle_is_parked(&runtime->idle, index);
+}
+
+/* Something that only the worker itself, or its rescuer, can see to. */
+static bool has_private_work(struct bnx_worker *worker, uint64_t now_ns) {
+    return worker->driver->ops->is_pending(worker->driver) ||
+           worker->driver->ops->reap_for != NULL ||
+           bnx_load_relaxed(&worker->wheel_next_ns) <= now_ns || /* a hint */
+           !bnx_mpscq_is_empty_seq_cst(&worker->inbox);
+}
+
+static void report(struct bnx_watchdog *watchdog, struct watch *watch, uint64_t now_ns) {
+    watch->is_reported = true;
+    bnx_store_relaxed(&watchdog->stalls, watchdog->stalls + 1); /* one writer */
+    /* Relaxed and stale at once, but descriptors are type-stable: at worst another task is named. */
+    const struct bnx_task *task = bnx_load_relaxed(&watch->victim->current);
+    char line[256] = "no task";
+    if (task != NULL) {
+        (void)bnx_task_describe(task, now_ns, line, sizeof(line));
+    }
+    bnx_runtime_log(watchdog->runtime, BNX_LOG_WARNING, "worker %u stalled for %llu ms by %s",
+                    watch->victim->index,
+                    (unsigned long long)((now_ns - watch->since_ns) / BNX_NS_PER_MS), line);
+}
+
+/* Has an idle worker serve the victim. */
+static void send_rescuer(struct bnx_watchdog *watchdog, struct watch *watch) {
+    struct bnx_runtime *runtime = watchdog->runtime;
+    if (bnx_load_acquire(&watch->is_sent) != 0) { /* D2 */
+        return;
+    }
+    for (uint32_t i = 0; i < runtime->worker_count; i++) {
+        struct bnx_worker *worker = &runtime->workers[i];
+        bool is_ticking = watchdog->watches[i].since_ns > watch->since_ns;
+        if (worker != watch->victim && (is_parked(runtime, i) || is_ticking)) {
+            bnx_store_release(&watch->is_sent, 1); /* D2 */
+            bnx_worker_send(worker, &watch->message);
+            return;
+        }
+    }
+}
+
+static void handle_stall(struct bnx_watchdog *watchdog, struct watch *watch, uint64_t now_ns) {
+    struct bnx_runtime *runtime = watchdog->runtime;
+    struct bnx_worker *victim = watch->victim;
+    uint64_t cpu_ns = 0;
+    bool is_running =
+        bnx_os.thread_cpu_clock((int)victim->tid, &cpu_ns) != 0 || cpu_ns != watch->cpu_ns;
+    if (is_running) {
+        watch->cpu_ns = cpu_ns;
+        watch->cpu_since_ns = now_ns;
+    }
+    if (!watch->is_reported && now_ns - watch->since_ns >= REPORT_NS) {
+        report(watchdog, watch, now_ns);
+    }
+    if (!has_private_work(victim, now_ns)) {
+        return;
+    }
+    bool is_blocked = now_ns - watch->cpu_since_ns >= BLOCKED_NS;
+    if ((runtime->flags & BNX_NO_RESCUE) == 0) {
+        if (is_running || is_blocked) {
+            bnx_rescue_signal(victim);
+        }
+        send_rescuer(watchdog, watch);
+    }
+}
+
+/* One look at one worker. Returns whether it is awake. */
+static bool look_at(struct bnx_watchdog *watchdog, struct watch *watch, uint64_t now_ns) {
+    struct bnx_worker *worker = watch->victim;
+    uint64_t heartbeat = bnx_load_relaxed(&worker->heartbeat); /* a hint, as are the next two */
+    bool is_in_loop = bnx_load_relaxed(&worker->is_in_loop) != 0;
+    uint64_t polls = bnx_load_relaxed(&worker->counters.polls);
+    if (heartbeat != watch->heartbeat || is_in_loop) {
+        if (!is_in_loop && polls == watch->polls) {
+            bnx_store_relaxed(&worker->poll_requested, 1); /* a hint */
+        }
+        watch->heartbeat = heartbeat;
+        watch->polls = polls;
+        watch->since_ns = now_ns;
+        watch->cpu_since_ns = now_ns;
+        watch->is_reported = false;
+    } else if (now_ns - watch->since_ns >= ROUND_NS) {
+        handle_stall(watchdog, watch, now_ns);
+    }
+    return !is_parked(watchdog->runtime, worker->index);
+}
+
+/* Work in a queue that any worker may take, while one sleeps. */
+static void wake_for_queued(struct bnx_runtime *runtime) {
+    if (!bnx_idle_may_wake(&runtime->idle)) {
+        return;
+    }
+    for (uint32_t i = 0; i < runtime->worker_count; i++) {
+        struct bnx_worker *worker = &runtime->workers[i];
+        if (bnx_runq_count(&worker->runq) != 0 || bnx_deque_count(&worker->deque) != 0 ||
+            bnx_load_relaxed(&worker->next_slot) != NULL) { /* a hint */
+            bnx_runtime_wake_one(runtime);
+            return;
+        }
+    }
+}
+
+static bool all_parked(const struct bnx_runtime *runtime) {
+    for (uint32_t i = 0; i < runtime->worker_count; i++) {
+        if (!is_parked(runtime, i)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void sleep_until_kicked(struct bnx_watchdog *watchdog) {
+    bnx_store_seq_cst(&watchdog->asleep, 1);                                              /* D1 */
+    if (all_parked(watchdog->runtime) && bnx_load_seq_cst(&watchdog->is_stopping) == 0) { /* D1 */
+        (void)bnx_os.futex_wait(&watchdog->asleep, 1, BNX_NEVER_NS);
+    }
+    bnx_store_seq_cst(&watchdog->asleep, 0); /* D1 */
+    uint64_t now_ns = bnx_clock_now();
+    for (uint32_t i = 0; i < watchdog->runtime->worker_count; i++) {
+        watchdog->watches[i].since_ns = now_ns; /* the time asleep was no stall */
+        watchdog->watches[i].cpu_since_ns = now_ns;
+    }
+}
+
+static void watchdog_main(void *arg) {
+    struct bnx_watchdog *watchdog = arg;
+    struct bnx_runtime *runtime = watchdog->runtime;
+    int quiet_rounds = 0;
+    while (bnx_load_seq_cst(&watchdog->is_stopping) == 0) { /* D1 */
+        uint64_t now_ns = bnx_clock_now();
+        bool is_any_awake = false;
+        for (uint32_t i = 0; i < runtime->worker_count; i++) {
+            is_any_awake |= look_at(watchdog, &watchdog->watches[i], now_ns);
+        }
+        wake_for_queued(runtime);
+        quiet_rounds = is_any_awake ? 0 : quiet_rounds + 1;
+        if (quiet_rounds >= ROUNDS_BEFORE_SLEEP) {
+            quiet_rounds = 0;
+            sleep_until_kicked(watchdog);
+        } else {
+            (void)bnx_os.futex_wait(&watchdog->is_stopping, 0, now_ns + ROUND_NS);
+        }
+    }
+}
+
+int bnx_watchdog_start(struct bnx_runtime *runtime) {
+    size_t bytes = sizeof(struct bnx_watchdog) + sizeof(struct watch) * runtime->worker_count;
+    struct bnx_watchdog *watchdog = bnx_os.allocate(bytes, BNX_CACHELINE_BYTES);
+    if (watchdog == NULL) {
+        return -ENOMEM;
+    }
+    memset(watchdog, 0, bytes);
+    watchdog->runtime = runtime;
+    for (uint32_t i = 0; i < runtime->worker_count; i++) {
+        watchdog->watches[i].victim = &runtime->workers[i];
+        watchdog->watches[i].message.deliver = deliver_rescue;
+        watchdog->watches[i].since_ns = bnx_clock_now();
+    }
+    watchdog->thread = (struct bnx_os_thread){.entry = watchdog_main,
+                                              .arg = watchdog,
+                                              .stack_bytes = STACK_BYTES,
+                                              .name = "bnx-watchdog"};
+    int error = bnx_os.thread_create(&watchdog->thread);
+    if (error != 0) {
+        bnx_os.release(watchdog);
+        return error;
+    }
+    bnx_store_release(&runtime->watchdog, watchdog); /* D3 kick, stalls: seen whole */
+    return 0;
+}
+
+void bnx_watchdog_stop(struct bnx_runtime *runtime) {
+    struct bnx_watchdog *watchdog = runtime->watchdog;
+    if (watchdog == NULL) {
+        return;
+    }
+    bnx_store_seq_cst(&watchdog->is_stopping, 1); /* D1 */
+    (void)bnx_os.futex_wake(&watchdog->is_stopping, 1);
+    bnx_watchdog_kick(runtime);
+    (void)bnx_os.thread_join(&watchdog->thread);
+}
+
+void bnx_watchdog_free(struct bnx_runtime *runtime) {
+    bnx_os.release(runtime->watchdog);
+    runtime->watchdog = NULL;
+}

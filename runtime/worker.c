@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: MIT */
+/* A worker's loop and thread: when to poll, when to steal, when to sleep (worker.h). */
+#include "runtime/clock.h"
+#include "runtime/rescue.h"
+#include "runtime/runtime_pvt.h"
+#include "runtime/timer.h"
+
+#include <limits.h>
+#include <sched.h>
+
+/* Messages handled in one visit of the loop; the rest waits for the next one. */
+#define MESSAGES_PER_VISIT 256
+/* Items taken from the global queue at once: its lock is shared, a worker's fair share is not more. */
+#define GLOBAL_BATCH BNX_CAPACITY(32, 2)
+/* The spin before a park adapts between these; see rest(). */
+#define SPIN_NS_MAX BNX_SPIN_NS_FIRST
+#define SPIN_NS_MIN UINT64_C(1000)
+#define SPIN_PAUSES_PER_LOOK 8
+
+/* ---- The service lock ---- */
+
+static inline bool service_try(struct bnx_worker *worker) {
+    bnx_store_light(&worker->owner_busy, 1);                 /* W2 */
+    if (bnx_likely(bnx_load_light(&worker->rescuer) == 0)) { /* W2 W3 */
+        return true;
+    }
+    bnx_store_release(&worker->owner_busy, 0); /* W3 */
+    return false;
+}
+
+bool bnx_worker_service_try(struct bnx_worker *worker) {
+    return service_try(worker);
+}
+
+void bnx_worker_service_leave(struct bnx_worker *worker) {
+    bnx_store_release(&worker->owner_busy, 0); /* W3 */
+}
+
+void bnx_worker_service_enter(struct bnx_worker *worker) {
+    int tries = 0;
+    while (!service_try(worker)) { /* ends: a rescuer's section is bounded and never sleeps */
+        if (++tries % BNX_LOCK_PAUSES_MAX == 0) {
+            bnx_os.thread_yield();
+        }
+        bnx_pause();
+    }
+}
+
+bool bnx_worker_rescue_enter(struct bnx_worker *victim) {
+    uint32_t none = 0;
+    if (!bnx_cas_seq_cst(&victim->rescuer, &none, 1)) { /* W2 */
+        return false;
+    }
+    bnx_heavy_barrier();                              /* W2 */
+    if (bnx_load_seq_cst(&victim->owner_busy) == 0) { /* W2 W3 */
+        return true;
+    }
+    bnx_store_release(&victim->rescuer, 0); /* W3 */
+    return false;
+}
+
+void bnx_worker_rescue_leave(struct bnx_worker *victim) {
+    bnx_store_release(&victim->rescuer, 0); /* W3 */
+}
+
+/* ---- The loop ---- */
+
+static void handle_messages(struct bnx_worker *worker) {
+    for (int i = 0; i < MESSAGES_PER_VISIT; i++) {
+        struct bnx_mpscq_node *node = bnx_mpscq_pop(&worker->inbox);
+        if (node == NULL) {
+            return;
+        }
+        struct bnx_message *message = BNX_CONTAINER_OF(node, struct bnx_message, node);
+        message->deliver(worker, message);
+    }
+}
+
+/* Asks the outside: completions, timers, messages. */
+static void poll_outside(struct bnx_worker *worker) {
+    bnx_store_relaxed(&worker->poll_requested, 0); /* a hint */
+    worker->poll_tick = worker->tick;
+    worker->counters.polls++;
+    worker->driver->ops->poll(worker->driver);
+    worker->now_ns = bnx_clock_now();
+    worker->poll_ns = worker->now_ns;
+    bnx_timers_fire(worker);
+    handle_messages(worker);
+}
+
+/* Moves a batch from the global queue here and returns its first item. */
+static void *take_global(struct bnx_worker *worker) {
+    struct bnx_runtime *runtime = worker->runtime;
+    uint32_t count = bnx_load_relaxed(&runtime->global.count); /* a hint */
+    uint32_t share = count / runtime->worker_count + 1;
+    void *items[GLOBAL_BATCH];
+    uint32_t taken =
+        bnx_global_take(runtime, items, share < GLOBAL_BATCH ? share : (uint32_t)GLOBAL_BATCH);
+    for (uint32_t i = 1; i < taken; i++) {
+        bnx_worker_push_quietly(worker, items[i]);
+    }
+    return taken > 0 ? items[0] : NULL;
+}
+
+/* The worker has found work: it no longer searches. The last searcher that stops looks whether there
+ * is more than it takes itself, because producers that saw it have woken nobody. */
+static void stop_searching(struct bnx_worker *worker) {
+    if (!worker->is_searching) {
+        return;
+    }
+    worker->is_searching = false;
+    if (bnx_idle_search_end(&worker->runtime->idle)) {
+        bnx_runtime_wake_one(worker->runtime);
+    }
+}
+
+/* What to run, from near to far. Every other visit begins with the global queue, so that it is
+ * served while the worker's own queue never empties. */
+static void *find_item(struct bnx_worker *worker) {
+    worker->tick++;
+    bnx_store_relaxed(&worker->heartbeat, worker->heartbeat + 1); /* for the watchdog */
+    bool is_global_first = (worker->counters.polls & 1) != 0;
+    void *item = is_global_first ? take_global(worker) : NULL;
+    if (item == NULL) {
+        item = bnx_worker_pick_local(worker);
+    }
+    return item != NULL || is_global_first ? item : take_global(worker);
+}
+
+/* True when anything anywhere could be run by this worker: the parker's last look (I1, I2). */
+static bool sees_work(struct bnx_worker *worker) {
+    struct bnx_runtime *runtime = worker->runtime;
+    if (bnx_worker_has_messages(worker) || bnx_load_seq_cst(&runtime->global.count) != 0 || /* G1 */
+        bnx_load_seq_cst(&runtime->phase) == BNX_PHASE_ENDING) {                            /* R1 */
+        return true;
+    }
+    if (worker->driver->ops->is_pending(worker->driver)) {
+        return true;
+    }
+    for (uint32_t i = 0; i < runtime->worker_count; i++) {
+        struct bnx_worker *other = &runtime->workers[i];
+        if (!bnx_runq_is_empty_seq_cst(&other->runq) ||
+            !bnx_deque_is_empty_seq_cst(&other->deque)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Spins for a moment: completions that come within microseconds are cheaper awake than asleep. The
+ * time is halved when it was spent in vain and grows when it was not. */
+static bool spin(struct bnx_worker *worker) {
+    struct bnx_runtime *runtime = worker->runtime;
+    if (worker->spin_ns == 0) {
+        return false;
+    }
+    uint64_t start_ns = bnx_clock_now();
+    uint64_t now_ns = start_ns;
+    while (now_ns - start_ns < worker->spin_ns) {
+        for (int i = 0; i < SPIN_PAUSES_PER_LOOK; i++) {
+            bnx_pause();
+            if (worker->driver->ops->is_pending(worker->driver) ||
+                bnx_worker_has_messages(worker) ||
+                bnx_load_relaxed(&runtime->global.count) != 0) { /* a hint */
+                if (runtime->spin_ns == 0) {
+                    worker->spin_ns = SPIN_NS_MAX;
+                }
+                return true;
+            }
+        }
+        now_ns = bnx_clock_now();
+        if (bnx_load_relaxed(&worker->wheel_next_ns) <= now_ns) { /* owner-written */
+            return true;
+        }
+    }
+    if (runtime->spin_ns == 0 && worker->spin_ns > SPIN_NS_MIN) {
+        worker->spin_ns /= 2;
+    }
+    return false;
+}
+
+static void sleep_now(struct bnx_worker *worker) {
+    struct bnx_runtime *runtime = worker->runtime;
+    bnx_idle_enter(&runtime->idle, worker->index); /* step 1 of the parker (idle.h) */
+    if (worker->is_searching) {
+        worker->is_searching = false;
+        (void)bnx_idle_search_end(&runtime->idle); /* step 2; the last look follows in any case */
+    }
+    uint64_t deadline_ns = bnx_worker_timers_next(worker);
+    if (BNX_PLANT(idle_no_recheck) || !sees_work(worker)) { /* step 3 */
+        worker->counters.parks++;
+        worker->poll_tick = worker->tick;
+        worker->driver->ops->park(worker->driver, deadline_ns);
+    }
+    if (!bnx_idle_leave(&runtime->idle, worker->index)) {
+        worker->is_searching = true; /* whoever took the bit has counted us */
+    }
+    bnx_watchdog_kick(runtime);
+}
+
+/* Nothing to run here: steal, spin, sleep. Returns an item or NULL to go round the loop again. */
+static void *rest(struct bnx_worker *worker) {
+    struct bnx_runtime *runtime = worker->runtime;
+    if (!worker->is_searching && runtime->worker_count > 1) {
+        worker->is_searching = bnx_idle_search_begin(&runtime->idle);
+    }
+    if (worker->is_searching) {
+        void *item = bnx_worker_steal(worker);
+        if (item != NULL) {
+            return item;
+        }
+    }
+    if (!spin(worker)) {
+        sleep_now(worker);
+    }
+    poll_outside(worker);
+    return NULL;
+}
+
+static void run_loop(struct bnx_worker *worker) {
+    struct bnx_runtime *runtime = worker->runtime;
+    for (;;) { /* ends with the runtime */
+        if (bnx_worker_poll_due(worker)) {
+            poll_outside(worker);
+        }
+        void *item = find_item(worker);
+        if (item == NULL) {
+            if (bnx_load_seq_cst(&runtime->phase) == BNX_PHASE_ENDING) { /* R1 */
+                return;
+            }
+            item = rest(worker);
+        }
+        if (item != NULL) {
+            stop_searching(worker);
+            bnx_worker_run(worker, item);
+        }
+    }
+}
+
+/* ---- The thread ---- */
+
+static void bump(uint32_t *futex_word) {
+    bnx_fetch_add_seq_cst(futex_word, 1); /* R2 */
+    (void)bnx_os.futex_wake(futex_word, INT_MAX);
+}
+
+/* Everyone has left the loop before anyone closes its driver: until then a wake may be on its way. */
+static void wait_for_all(struct bnx_runtime *runtime, uint32_t *futex_word) {
+    uint32_t seen;
+    while ((seen = bnx_load_seq_cst(futex_word)) < runtime->worker_count) { /* R2 */
+        (void)bnx_os.futex_wait(futex_word, seen, BNX_NEVER_NS);
+    }
+}
+
+static void pin_to_cpu(struct bnx_worker *worker) {
+    struct bnx_runtime *runtime = worker->runtime;
+    if ((runtime->flags & BNX_NO_AFFINITY) != 0 ||
+        runtime->worker_count > runtime->topology.cpu_count) {
+        return;
+    }
+    uint32_t cpu = bnx_topology_worker_cpu(&runtime->topology, worker->index);
+    size_t bytes = CPU_ALLOC_SIZE(cpu + 1);
+    cpu_set_t *set = bnx_os.allocate(bytes, sizeof(void *));
+    if (set == NULL) {
+        return; /* slower, not wrong */
+    }
+    CPU_ZERO_S(bytes, set);
+    CPU_SET_S(cpu, bytes, set);
+    (void)bnx_os.affinity_set(set, bytes); /* as above: the CPU may have gone since */
+    bnx_os.release(set);
+}
+
+void bnx_worker_main(void *arg) {
+    struct bnx_worker *worker = arg;
+    struct bnx_runtime *runtime = worker->runtime;
+    bnx_worker_bind(worker);
+    bnx_carrier_init(&worker->carrier);
+    pin_to_cpu(worker);
+    worker->tid = (uint32_t)bnx_os.thread_id();
+    worker->is_in_loop = 1;
+    struct bnx_driver_config config = {worker->index, runtime->worker_count};
+    worker->start_error = runtime->driver_ops->open(&config, worker, &worker->driver);
+    if (worker->start_error == 0) {
+        worker->start_error = bnx_crash_altstack_set();
+    }
+    bump(&runtime->workers_ready);
+    wait_for_all(runtime, &runtime->workers_go);
+    if (bnx_load_seq_cst(&runtime->phase) != BNX_PHASE_ENDING) { /* R1 */
+        worker->now_ns = bnx_clock_now();
+        bool may_be_rescued = (runtime->flags & BNX_NO_RESCUE) == 0;
+        if (may_be_rescued) {
+            bnx_rescue_worker_enter(worker);
+        }
+        run_loop(worker);
+        if (may_be_rescued) {
+            bnx_rescue_worker_leave(worker);
+        }
+    }
+    bump(&runtime->workers_left);
+    wait_for_all(runtime, &runtime->workers_left);
+    bnx_crash_altstack_clear();
+    if (worker->driver != NULL) {
+        runtime->driver_ops->close(worker->driver);
+    }
+    bnx_stack_cache_fini(&worker->stacks);
+    bnx_pool_cache_fini(&runtime->tasks, &worker->tasks);
+    bnx_pool_cache_fini(&runtime->timers, &worker->timers);
+    bnx_worker_bind(NULL);
+}
