@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What was last seen of a descriptor: a byte a number, a guess that saves syscalls and is never
+ * believed. bnx_close clears it; a stale byte costs one needless EAGAIN.
+ */
+#ifndef BNX_IO_HINT_H
+#define BNX_IO_HINT_H
+
+#include "runtime/atomic.h"
+
+#define BNX_HINT_FDS (1 << 20) /* untouched pages cost nothing; descriptors beyond have no hint */
+
+enum bnx_hint {
+    BNX_HINT_READABLE = 1, /* the last receive said that more is there */
+    BNX_HINT_NONBLOCK = 2  /* opened by us, O_NONBLOCK: an inline call cannot block */
+};
+
+/* One byte a descriptor; any thread, relaxed: guesses order nothing. */
+extern uint8_t bnx_hints[BNX_HINT_FDS];
+
+static inline bool bnx_hint_has(int fd, enum bnx_hint hint) {
+    return (unsigned)fd < BNX_HINT_FDS &&
+           (bnx_load_relaxed(&bnx_hints[fd]) & hint) != 0; /* a guess */
+}
+
+static inline void bnx_hint_set(int fd, enum bnx_hint hint, bool is_set) {
+    if ((unsigned)fd >= BNX_HINT_FDS) {
+        return;
+    }
+    unsigned before = bnx_load_relaxed(&bnx_hints[fd]); /* a guess: a lost update is one */
+    unsigned after = is_set ? before | (unsigned)hint : before & ~(unsigned)hint;
+    if (after != before) {
+        bnx_store_relaxed(&bnx_hints[fd], (uint8_t)after); /* as above */
+    }
+}
+
+static inline void bnx_hint_clear(int fd) {
+    if ((unsigned)fd < BNX_HINT_FDS) {
+        bnx_store_relaxed(&bnx_hints[fd], 0); /* as above */
+    }
+}
+
+#endif

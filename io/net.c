@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Sockets (bonxie/net.h): an inline syscall where it is likely to succeed, an op where it is not.
+ *
+ * A send is tried at once: a socket usually has room. A receive is tried at once only when a hint says
+ * that data is there, because a failed recv(2) costs 9-14 % of a request; otherwise it goes to the
+ * driver, with the others of this tick.
+ */
+#include <bonxie/net.h>
+
+#include "io/hint.h"
+#include "io/op.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define BACKLOG_DEFAULT 4096
+/* CQE flag of a receive: the socket holds more (Linux 5.19). Kernel ABI. */
+#define RESULT_SOCK_NONEMPTY (1u << 2)
+
+uint8_t bnx_hints[BNX_HINT_FDS];
+
+/* ---- Listening ---- */
+
+static int set_option(int fd, int level, int name) {
+    int one = 1;
+    return bnx_os.setsockopt(fd, level, name, &one, sizeof(one));
+}
+
+/* A unix socket's file that nobody listens on any more is in the way of bind. */
+static void remove_stale(const struct bnx_address *address) {
+    const struct sockaddr_un *name = (const void *)&address->storage;
+    if (name->sun_path[0] == '\0') {
+        return;
+    }
+    int probe = bnx_os.socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (probe < 0) {
+        return;
+    }
+    const struct sockaddr *target = (const void *)&address->storage;
+    if (bnx_os.connect(probe, target, address->bytes) == -ECONNREFUSED) {
+        (void)unlink(name->sun_path); /* bind says what is wrong if this did not help */
+    }
+    (void)bnx_os.close(probe);
+}
+
+static int prepare_listener(int fd, const struct bnx_address *address,
+                            const struct bnx_listen_options *options) {
+    int error = 0;
+    bool is_unix = address->storage.ss_family == AF_UNIX;
+    if (is_unix) {
+        remove_stale(address);
+    } else {
+        if (options->no_reuse_addr == 0) {
+            error = set_option(fd, SOL_SOCKET, SO_REUSEADDR);
+        }
+        /* Accepted sockets inherit it: no syscall a connection. */
+        if (error == 0) {
+            error = set_option(fd, IPPROTO_TCP, TCP_NODELAY);
+        }
+    }
+    if (error == 0 && options->reuse_port != 0) {
+        error = set_option(fd, SOL_SOCKET, SO_REUSEPORT);
+    }
+    if (error == 0) {
+        error = bnx_os.bind(fd, (const struct sockaddr *)&address->storage, address->bytes);
+    }
+    if (error == 0 && is_unix && options->mode != 0) {
+        const struct sockaddr_un *name = (const void *)&address->storage;
+        error = name->sun_path[0] != '\0' ? bnx_os.chmod(name->sun_path, (mode_t)options->mode) : 0;
+    }
+    if (error == 0) {
+        error = bnx_os.listen(fd, options->backlog > 0 ? options->backlog : BACKLOG_DEFAULT);
+    }
+    return error;
+}
+
+int bnx_listen(const char *address, const struct bnx_listen_options *options) {
+    static const struct bnx_listen_options defaults;
+    struct bnx_address parsed;
+    int error = bnx_address_parse(address, &parsed);
+    if (error != 0) {
+        return error;
+    }
+    int fd = bnx_os.socket(parsed.storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0) {
+        return fd;
+    }
+    error = prepare_listener(fd, &parsed, options != NULL ? options : &defaults);
+    if (error != 0) {
+        (void)bnx_os.close(fd);
+        return error;
+    }
+    bnx_hint_clear(fd);
+    bnx_hint_set(fd, BNX_HINT_NONBLOCK, true);
+    return fd;
+}
+
+/* ---- Accepting and connecting ---- */
+
+int bnx_accept(int listener, struct bnx_address *out_peer) {
+    struct bnx_task *self = bnx_task_current();
+    if (self == NULL) {
+        return -EPERM;
+    }
+    int error = bnx_task_cancel_check(self);
+    if (error != 0) {
+        return error;
+    }
+    struct bnx_address peer;
+    memset(&peer, 0, sizeof(peer));
+    peer.bytes = sizeof(peer.storage);
+    struct sockaddr *storage = out_peer != NULL ? (struct sockaddr *)&peer.storage : NULL;
+    socklen_t *bytes = out_peer != NULL ? &peer.bytes : NULL;
+    int fd = -EAGAIN;
+    /* Connections come in bursts: after one, the next is probably there. */
+    if (bnx_hint_has(listener, BNX_HINT_READABLE) && bnx_hint_has(listener, BNX_HINT_NONBLOCK)) {
+        fd = bnx_os.accept4(listener, storage, bytes, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        bnx_hint_set(listener, BNX_HINT_READABLE, fd >= 0);
+        if (fd >= 0) {
+            bnx_task_spend(self);
+        }
+    }
+    if (fd == -EAGAIN || fd == -EINTR || fd == -ECONNABORTED) {
+        peer.bytes = sizeof(peer.storage);
+        struct bnx_op op = {.kind = BNX_OP_ACCEPT,
+                            .fd = listener,
+                            .buffer = storage,
+                            .address_bytes = bytes,
+                            .flags = SOCK_CLOEXEC | SOCK_NONBLOCK};
+        fd = (int)bnx_op_run(&op, BNX_WAIT_ACCEPT);
+        bnx_hint_set(listener, BNX_HINT_READABLE, fd >= 0);
+    }
+    if (fd < 0) {
+        return fd;
+    }
+    bnx_hint_clear(fd);
+    bnx_hint_set(fd, BNX_HINT_NONBLOCK, true);
+    if (out_peer != NULL) {
+        *out_peer = peer;
+    }
+    return fd;
+}
+
+int bnx_connect_to(const struct bnx_address *address) {
+    struct bnx_task *self = bnx_task_current();
+    if (self == NULL) {
+        return -EPERM;
+    }
+    if (address == NULL) {
+        return -EINVAL;
+    }
+    int error = bnx_task_cancel_check(self);
+    if (error != 0) {
+        return error;
+    }
+    int family = address->storage.ss_family;
+    int fd = bnx_os.socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0) {
+        return fd;
+    }
+    if (family != AF_UNIX) {
+        (void)set_option(fd, IPPROTO_TCP, TCP_NODELAY); /* slower without, not wrong */
+    }
+    struct bnx_address target = *address;
+    struct bnx_op op = {
+        .kind = BNX_OP_CONNECT, .fd = fd, .buffer = &target.storage, .bytes = target.bytes};
+    error = (int)bnx_op_run(&op, BNX_WAIT_CONNECT);
+    if (error != 0) {
+        (void)bnx_os.close(fd);
+        return error;
+    }
+    bnx_hint_clear(fd);
+    bnx_hint_set(fd, BNX_HINT_NONBLOCK, true);
+    return fd;
+}
+
+int bnx_connect(const char *address) {
+    struct bnx_address parsed;
+    int error = bnx_address_parse(address, &parsed);
+    return error != 0 ? error : bnx_connect_to(&parsed);
+}
+
+/* ---- Transferring ---- */
+
+ssize_t bnx_recv(int fd, void *buffer, size_t bytes, int flags) {
+    struct bnx_task *self = bnx_task_current();
+    if (self == NULL) {
+        return -EPERM;
+    }
+    int error = bnx_task_cancel_check(self);
+    if (error != 0) {
+        return error;
+    }
+    if (bnx_hint_has(fd, BNX_HINT_READABLE) || (flags & MSG_DONTWAIT) != 0) {
+        ssize_t got = bnx_os.recv(fd, buffer, bytes, flags | MSG_DONTWAIT);
+        bnx_hint_set(fd, BNX_HINT_READABLE, got > 0 && (size_t)got == bytes);
+        if ((got != -EAGAIN && got != -EINTR) || (flags & MSG_DONTWAIT) != 0) {
+            bnx_task_spend(self);
+            return got;
+        }
+    }
+    struct bnx_op op = {
+        .kind = BNX_OP_RECV, .fd = fd, .buffer = buffer, .bytes = bytes, .flags = flags};
+    ssize_t got = bnx_op_run(&op, BNX_WAIT_RECV);
+    if (got > 0) {
+        bnx_hint_set(fd, BNX_HINT_READABLE,
+                     (op.result_flags & RESULT_SOCK_NONEMPTY) != 0 || (size_t)got == bytes);
+    }
+    return got;
+}
+
+ssize_t bnx_send(int fd, const void *buffer, size_t bytes, int flags) {
+    struct bnx_task *self = bnx_task_current();
+    if (self == NULL) {
+        return -EPERM;
+    }
+    int error = bnx_task_cancel_check(self);
+    if (error != 0) {
+        return error;
+    }
+    ssize_t sent = bnx_os.send(fd, buffer, bytes, flags | MSG_DONTWAIT | MSG_NOSIGNAL);
+    if ((sent != -EAGAIN && sent != -EINTR) || (flags & MSG_DONTWAIT) != 0) {
+        bnx_task_spend(self);
+        return sent;
+    }
+    struct bnx_op op = {.kind = BNX_OP_SEND,
+                        .fd = fd,
+                        .buffer = (void *)(uintptr_t)buffer,
+                        .bytes = bytes,
+                        .flags = flags | MSG_NOSIGNAL};
+    return bnx_op_run(&op, BNX_WAIT_SEND);
+}
+
+ssize_t bnx_recv_exact(int fd, void *buffer, size_t bytes) {
+    size_t done = 0;
+    while (done < bytes) { /* ends: progress, the end of the stream, or an error */
+        ssize_t got = bnx_recv(fd, (char *)buffer + done, bytes - done, 0);
+        if (got < 0) {
+            return done > 0 ? (ssize_t)done : got;
+        }
+        if (got == 0) {
+            break;
+        }
+        done += (size_t)got;
+    }
+    return (ssize_t)done;
+}
+
+ssize_t bnx_send_all(int fd, const void *buffer, size_t bytes) {
+    size_t done = 0;
+    while (done < bytes) { /* ends: progress or an error */
+        ssize_t sent = bnx_send(fd, (const char *)buffer + done, bytes - done, 0);
+        if (sent < 0) {
+            return done > 0 ? (ssize_t)done : sent;
+        }
+        done += (size_t)sent;
+    }
+    return (ssize_t)done;
+}
+
+int bnx_shutdown(int fd, int how) {
+    return bnx_os.shutdown(fd, how);
+}

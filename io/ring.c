@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: MIT */
+/* Opening, filling and entering an io_uring (ring.h). */
+#include "io/ring.h"
+
+#include "runtime/check.h"
+#include "runtime/clock.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define SQ_ENTRIES_MIN 16u
+#define ENTRIES_HALVED_MAX 5 /* 256 to 8: smaller queues would hardly be worth the name */
+/* io-wq threads of one ring: the kernel's default is the user's process limit. */
+#define WORKERS_BOUNDED 16u
+#define WORKERS_UNBOUNDED 64u
+
+static const unsigned setup_flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
+                                    IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL |
+                                    IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE;
+
+/* Memory for rings counts against RLIMIT_MEMLOCK on old kernels: smaller ones may still fit. */
+static int setup(struct io_uring_params *params) {
+    int fd = -ENOMEM;
+    unsigned entries = BNX_RING_SQ_ENTRIES;
+    unsigned completions = BNX_RING_CQ_ENTRIES;
+    for (int i = 0; i < ENTRIES_HALVED_MAX && fd == -ENOMEM; i++) {
+        memset(params, 0, sizeof(*params));
+        params->flags = setup_flags;
+        params->cq_entries = completions;
+        fd = bnx_os.uring_setup(entries, params);
+        entries = entries > SQ_ENTRIES_MIN ? entries / 2 : entries;
+        completions /= 2;
+    }
+    return fd;
+}
+
+static void register_fd(struct bnx_ring *ring) {
+    struct io_uring_rsrc_update update;
+    memset(&update, 0, sizeof(update));
+    update.offset = UINT32_MAX; /* any index */
+    update.data = (uint64_t)(unsigned)ring->uring.ring_fd;
+    ring->enter_fd = ring->uring.ring_fd;
+    ring->enter_flags = 0;
+    if (bnx_os.uring_register(ring->uring.ring_fd, IORING_REGISTER_RING_FDS, &update, 1) == 1) {
+        ring->enter_fd = (int)update.offset;
+        ring->enter_flags = IORING_ENTER_REGISTERED_RING;
+    } /* else: each enter looks the file up, 30 ns */
+}
+
+int bnx_ring_init(struct bnx_ring *ring) {
+    memset(ring, 0, sizeof(*ring));
+    struct io_uring_params params;
+    int fd = setup(&params);
+    if (fd < 0) {
+        return fd;
+    }
+    int error = io_uring_queue_mmap(fd, &params, &ring->uring);
+    if (error != 0) {
+        (void)bnx_os.close(fd);
+        return error;
+    }
+    /* A fork child must not share queues that this process goes on writing. */
+    (void)io_uring_ring_dontfork(&ring->uring); /* best effort: a child may only exec */
+    register_fd(ring);
+    ring->has_no_iowait = (params.features & IORING_FEAT_NO_IOWAIT) != 0;
+    unsigned workers[2] = {WORKERS_BOUNDED, WORKERS_UNBOUNDED};
+    (void)bnx_os.uring_register(fd, IORING_REGISTER_IOWQ_MAX_WORKERS, workers, 2); /* Linux 5.15 */
+    return 0;
+}
+
+void bnx_ring_fini(struct bnx_ring *ring) {
+    if ((ring->enter_flags & IORING_ENTER_REGISTERED_RING) != 0) {
+        struct io_uring_rsrc_update update;
+        memset(&update, 0, sizeof(update));
+        update.offset = (uint32_t)ring->enter_fd;
+        (void)bnx_os.uring_register(ring->uring.ring_fd, IORING_UNREGISTER_RING_FDS, &update, 1);
+    }
+    io_uring_queue_exit(&ring->uring);
+}
+
+/* ---- Sections: the owner and a signal handler on the same thread ---- */
+
+static inline void section_enter(struct bnx_ring *ring) {
+    bnx_store_relaxed(&ring->in_section, 1); /* same thread: the compiler's order is enough */
+    bnx_compiler_barrier();
+}
+
+static inline void section_leave(struct bnx_ring *ring) {
+    bnx_compiler_barrier();
+    bnx_store_relaxed(&ring->in_section, 0); /* as above */
+    bnx_compiler_barrier();
+    if (bnx_unlikely(bnx_load_relaxed(&ring->is_marked) != 0)) { /* as above */
+        bnx_store_relaxed(&ring->is_marked, 0);                  /* as above */
+        (void)bnx_ring_flush(ring); /* what the handler would have done; its result comes again */
+    }
+}
+
+struct io_uring_sqe *bnx_ring_take(struct bnx_ring *ring, bool is_cancel) {
+    unsigned reserved = is_cancel ? 0 : BNX_RING_RESERVED;
+    unsigned used = bnx_ring_unsubmitted(ring);
+    if (used + reserved >= ring->uring.sq.ring_entries) {
+        return NULL;
+    }
+    section_enter(ring);
+    struct io_uring_sqe *sqe = io_uring_get_sqe(&ring->uring);
+    BNX_CHECK(sqe != NULL);
+    memset(sqe, 0, sizeof(*sqe));
+    return sqe;
+}
+
+void bnx_ring_put(struct bnx_ring *ring) {
+    section_leave(ring);
+}
+
+/* ---- Entering ---- */
+
+/* Hands the prepared SQEs to the kernel's view. Returns how many it has not consumed yet. */
+static unsigned publish(struct bnx_ring *ring) {
+    struct io_uring_sq *sq = &ring->uring.sq;
+    unsigned tail = *sq->ktail;            /* this thread alone writes it */
+    while (sq->sqe_head != sq->sqe_tail) { /* ends: at most ring_entries */
+        sq->array[tail & sq->ring_mask] = sq->sqe_head & sq->ring_mask;
+        tail++;
+        sq->sqe_head++;
+    }
+    bnx_store_release(sq->ktail, tail);        /* C1 */
+    return tail - bnx_load_acquire(sq->khead); /* C1 */
+}
+
+int bnx_ring_flush(struct bnx_ring *ring) {
+    section_enter(ring);
+    unsigned submit = publish(ring);
+    int result = bnx_os.uring_enter(ring->enter_fd, submit, 0,
+                                    ring->enter_flags | IORING_ENTER_GETEVENTS, NULL, 0);
+    section_leave(ring);
+    return result < 0 ? result : 0;
+}
+
+int bnx_ring_wait(struct bnx_ring *ring, uint64_t deadline_ns) {
+    struct __kernel_timespec timeout = {0, 0};
+    struct io_uring_getevents_arg arg;
+    memset(&arg, 0, sizeof(arg));
+    if (deadline_ns != BNX_NEVER_NS) {
+        uint64_t now_ns = bnx_clock_now();
+        if (deadline_ns <= now_ns) {
+            return bnx_ring_flush(ring); /* a wait with a zero timeout sleeps for 8 us */
+        }
+        timeout.tv_sec = (int64_t)((deadline_ns - now_ns) / BNX_NS_PER_S);
+        timeout.tv_nsec = (long long)((deadline_ns - now_ns) % BNX_NS_PER_S);
+        arg.ts = (uint64_t)(uintptr_t)&timeout;
+    }
+    unsigned flags = ring->enter_flags | IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG;
+    if (ring->has_no_iowait) {
+        flags |= IORING_ENTER_NO_IOWAIT;
+    }
+    section_enter(ring);
+    unsigned submit = publish(ring);
+    int result = bnx_os.uring_enter(ring->enter_fd, submit, 1, flags, &arg, sizeof(arg));
+    section_leave(ring);
+    return result < 0 ? result : 0;
+}
+
+void bnx_ring_nudge(struct bnx_ring *ring) {
+    if (bnx_load_relaxed(&ring->in_section) != 0) { /* same thread */
+        bnx_store_relaxed(&ring->is_marked, 1);     /* as above */
+        return;
+    }
+    (void)bnx_ring_flush(ring); /* a failure shows again at the owner's next enter */
+}

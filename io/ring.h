@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One io_uring of one thread: liburing's structures, our own syscalls.
+ *
+ * Concepts
+ *   liburing maps the queues and hands out SQEs; setup, enter and register go through the table in
+ *   os.h, so that each of them can fail in a test. Nobody else includes liburing.h.
+ *   Flags: SINGLE_ISSUER and DEFER_TASKRUN (completion work runs when the owner enters, not in
+ *   interrupts: 20-43 % of throughput when inline syscalls are mixed in), TASKRUN_FLAG (pending work
+ *   shows in memory), SUBMIT_ALL, CLAMP.
+ *   The last BNX_RING_RESERVED slots of the submission queue are for cancels: a cancel is never
+ *   refused for want of room.
+ *
+ * Sections
+ *   The rescue signal's handler enters the ring of the thread that it interrupts. While that thread is
+ *   itself between taking an SQE and finishing it, or inside enter, the handler only leaves a mark.
+ *
+ * Ordering
+ *   The kernel's: C1 SQ tail store-release -> kernel; CQ tail load-acquire <- kernel; CQ head
+ *   store-release -> kernel.
+ */
+#ifndef BNX_IO_RING_H
+#define BNX_IO_RING_H
+
+#include "runtime/atomic.h"
+#include "runtime/os.h"
+
+#include "io/ring_abi.h"
+
+#include <liburing.h>
+
+#define BNX_RING_SQ_ENTRIES BNX_CAPACITY(256u, 16u)
+#define BNX_RING_CQ_ENTRIES BNX_CAPACITY(2048u, 32u)
+#define BNX_RING_RESERVED BNX_CAPACITY(16u, 4u)
+
+struct bnx_ring {
+    struct io_uring uring; /* owner; the CQ head also by a rescuer under the service lock */
+    int enter_fd;          /* registered index, or the fd itself; immutable after init */
+    unsigned enter_flags;  /* of every enter; immutable after init */
+    bool has_no_iowait;    /* immutable after init */
+    uint32_t in_section;   /* owner and the signal handler on its thread; relaxed */
+    uint32_t is_marked;    /* as above: the handler wanted to enter */
+};
+
+/**
+ * Opens a ring on the calling thread, which alone may use it.
+ * Returns 0; -ENOSYS, -EPERM, -EACCES: refused; -EINVAL: the kernel lacks a flag; -ENOMEM even with
+ * the smallest queues; -EMFILE.
+ */
+int bnx_ring_init(struct bnx_ring *ring);
+void bnx_ring_fini(struct bnx_ring *ring);
+
+/** Takes an SQE, zeroed. NULL: only reserved slots are left (all are gone, for a cancel). Begins a section. */
+struct io_uring_sqe *bnx_ring_take(struct bnx_ring *ring, bool is_cancel);
+
+/** The SQE is complete: ends the section. */
+void bnx_ring_put(struct bnx_ring *ring);
+
+/** How many SQEs wait for submission. */
+static inline unsigned bnx_ring_unsubmitted(const struct bnx_ring *ring) {
+    return ring->uring.sq.sqe_tail - bnx_load_acquire(ring->uring.sq.khead); /* C1 */
+}
+
+/** Submits everything and lets the kernel post what has completed. Returns 0 or -errno. */
+int bnx_ring_flush(struct bnx_ring *ring);
+
+/** As flush, then sleeps until a completion or the deadline. Returns 0, -ETIME, -EINTR or -errno. */
+int bnx_ring_wait(struct bnx_ring *ring, uint64_t deadline_ns);
+
+/** From the signal handler: flush, or a mark when it interrupted a section. */
+void bnx_ring_nudge(struct bnx_ring *ring);
+
+/** True when completions are visible or the kernel holds some back. Any thread; from memory alone. */
+static inline bool bnx_ring_is_pending(const struct bnx_ring *ring) {
+    /* Relaxed, all three: a hint that is followed by a real look. */
+    return bnx_load_relaxed(ring->uring.cq.ktail) != bnx_load_relaxed(ring->uring.cq.khead) ||
+           (bnx_load_relaxed(ring->uring.sq.kflags) &
+            (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
+}
+
+#endif
