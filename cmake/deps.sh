@@ -1,0 +1,105 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# The one list of Debian packages. Installs what is missing, and touches nothing when nothing is.
+#
+#   cmake/deps.sh          what building and testing bonxie needs
+#   cmake/deps.sh --all    also what any test, peer or tool can use (the tests skip without it)
+#   cmake/deps.sh --list   prints the names
+#
+# Works as root or through sudo, on a bare debootstrap tree as well; needs /bin/sh and dpkg alone.
+set -eu
+
+# libck-dev: headers alone are used. libclang-rt-14-dev: clang's sanitizer runtimes.
+base="
+    gcc g++ libc6-dev clang libclang-rt-14-dev cmake ninja-build make pkg-config git
+    liburing-dev libck-dev libbenchmark-dev python3
+"
+more="
+    clang-format gdb valgrind strace curl netcat-openbsd wrk apache2-utils nghttp2-client
+    gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user spin procps iproute2
+"
+# apt and dpkg are waited for this long when another process holds their locks.
+lock_seconds=600
+
+usage() {
+    echo "usage: $0 [--all] [--list]" >&2
+    exit 2
+}
+
+wanted=$base
+is_listing=no
+for argument in "$@"; do
+    case $argument in
+        --all) wanted="$base $more" ;;
+        --list) is_listing=yes ;;
+        *) usage ;;
+    esac
+done
+if [ $is_listing = yes ]; then
+    for package in $wanted; do
+        echo "$package"
+    done
+    exit 0
+fi
+
+# Prints those of its arguments that are not installed.
+find_missing() {
+    for package in "$@"; do
+        status=$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null) || status=absent
+        if [ "$status" != installed ]; then
+            echo "$package"
+        fi
+    done
+}
+
+if ! command -v dpkg-query >/dev/null 2>&1; then
+    echo "$0: no dpkg here; install by hand:" $wanted >&2
+    exit 1
+fi
+missing=$(find_missing $wanted)
+if [ -z "$missing" ]; then
+    exit 0
+fi
+
+as_root=
+if [ "$(id -u)" -ne 0 ]; then
+    if ! command -v sudo >/dev/null 2>&1; then
+        echo "$0: neither root nor sudo; ask for:" $missing >&2
+        exit 1
+    fi
+    as_root=sudo
+fi
+
+apt() {
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Acquire::Retries=3 \
+        -o DPkg::Lock::Timeout=$lock_seconds "$@" </dev/null
+}
+
+# The timeout above is for dpkg's lock; the lock of the package lists has none, so it is tried again.
+update() {
+    waited=0
+    while ! report=$(apt update 2>&1); do
+        echo "$report" >&2
+        case $report in
+            *"Could not get lock"*) ;;
+            *) return 1 ;;
+        esac
+        if [ $waited -ge $lock_seconds ]; then
+            return 1
+        fi
+        sleep 5
+        waited=$((waited + 5))
+    done
+}
+
+echo "installing:" $missing
+# Without a reachable index the packages may still be in apt's cache.
+update || echo "$0: apt-get update failed; trying with what apt knows" >&2
+apt install --no-install-recommends $missing
+
+missing=$(find_missing $missing)
+if [ -n "$missing" ]; then
+    echo "$0: still missing:" $missing >&2
+    exit 1
+fi

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: MIT
+"""Who may include whom; the same table stands in runtime/README.md."""
+
+import os
+import re
+
+import tree
+
+INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
+
+# runtime/ in levels, by stem. What is in neither is L2 or L3 and may include all of runtime/.
+LEVEL_0 = {"compiler", "check", "atomic", "list", "lock", "clock", "rng", "os"}
+LEVEL_1 = {"context", "stack", "deque", "runq", "mpscq", "wheel", "waitq"}
+# Within L1, beside a file's own header.
+LEVEL_1_PAIRS = {("context", "stack")}
+# Public headers that L1 may include: types alone, no call.
+VOCABULARY = {"bonxie/base.h", "bonxie/stack.h"}
+# What io/ may see of runtime/.
+PORT = LEVEL_0 | {"task_pvt", "driver", "waitq"}
+# Only these may include liburing's header.
+LIBURING_USERS = {"io/ring.c", "io/ring.h"}
+
+PUBLIC_FOLDERS = ("runtime/include/", "io/include/")
+
+
+def stem(path):
+    return os.path.splitext(os.path.basename(path))[0]
+
+
+def allowed(path, included):
+    """None when path may include the project's header `included`, else the reason."""
+    if included.startswith("bonxie/"):
+        if path.startswith("runtime/") and not path.startswith(PUBLIC_FOLDERS):
+            if stem(path) in LEVEL_0 or (stem(path) in LEVEL_1 and included not in VOCABULARY):
+                return "L0 and L1 know no public call"
+            if not os.path.exists(os.path.join(tree.ROOT, "runtime/include", included)):
+                return "runtime/ knows no header of io/"
+        return None
+    if path.startswith(PUBLIC_FOLDERS):
+        return "a public header includes public headers alone"
+    if "/examples/" in path:
+        return None if included.startswith(os.path.dirname(path)) else "examples use the public API"
+    if path.startswith("bench/"):
+        is_inside = path.startswith("bench/micro/") or included.startswith("bench/")
+        return None if is_inside else "only bench/micro sees internals"
+    if path.startswith("runtime/"):
+        return allowed_in_runtime(path, included)
+    if path.startswith("io/"):
+        if included.startswith("io/") or (included.startswith("runtime/") and stem(included) in PORT):
+            return None
+        return "io/ sees of runtime/ its foundation, task_pvt, driver and waitq"
+    return None
+
+
+def allowed_in_runtime(path, included):
+    if not included.startswith("runtime/"):
+        return "runtime/ includes runtime/ alone"
+    mine, theirs = stem(path), stem(included)
+    if mine in LEVEL_0:
+        return None if theirs in LEVEL_0 else "L0 includes L0"
+    if mine in LEVEL_1:
+        is_fine = theirs in LEVEL_0 or theirs == mine or (mine, theirs) in LEVEL_1_PAIRS
+        return None if is_fine else "L1 includes L0 and its own header"
+    return None
+
+
+def is_project_header(included):
+    return included.startswith(("bonxie/", "runtime/", "io/", "bench/", "tests/"))
+
+
+def check_system(path, included):
+    if included == "liburing.h" and path.startswith(("runtime/", "io/")):
+        return None if path in LIBURING_USERS else "only io/ring.c and io/ring.h include liburing.h"
+    is_public = path.startswith(PUBLIC_FOLDERS)
+    if is_public and (included == "stdatomic.h" or included.startswith(("ck_", "liburing"))):
+        return "a public header includes libc, POSIX and public headers alone"
+    return None
+
+
+def layering():
+    for path in tree.files(tree.C_SUFFIXES):
+        text = tree.without_comments(tree.read(path))
+        for match in INCLUDE.finditer(text):
+            quote, included = match[1], match[2]
+            number = text.count("\n", 0, match.start(2)) + 1
+            reason = None
+            if included.endswith(".c"):
+                reason = "no .c is included"
+            elif is_project_header(included):
+                reason = allowed(path, included)
+            elif quote == '"':
+                reason = "our headers are included by their path from the root"
+            else:
+                reason = check_system(path, included)
+            if reason:
+                yield f"{path}:{number}: {included}: {reason}"
+        if path.startswith(PUBLIC_FOLDERS) and re.search(r"\b_?[Tt]hread_local\b|\b__thread\b", text):
+            yield f"{path}: a public header holds no thread-local"
+
+
+def maps():
+    """runtime/README.md and io/README.md name every file of their folder."""
+    for folder in ("runtime", "io"):
+        sources = [path for path in tree.files((".c", ".h", ".S"), (folder,))
+                   if os.path.dirname(path) == folder]
+        if not sources:
+            continue
+        readme = f"{folder}/README.md"
+        if not os.path.exists(os.path.join(tree.ROOT, readme)):
+            yield f"{readme}: is not there"
+            continue
+        text = expand(tree.read(readme))
+        for path in sources:
+            if not re.search(r"(?<![\w.])" + re.escape(os.path.basename(path)) + r"(?!\w)", text):
+                yield f"{readme}: does not name {os.path.basename(path)}"
+
+
+def expand(text):
+    """Writes stack.{h,c} and stack.h/.c out as stack.h stack.c."""
+    text = re.sub(r"(\w+)\.\{(\w+),(\w+)\}", r"\1.\2 \1.\3", text)
+    return re.sub(r"(\w+)\.(\w+)`?[/,] ?`?\.(\w+)", r"\1.\2 \1.\3", text)
