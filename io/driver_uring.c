@@ -3,12 +3,12 @@
  * The io_uring driver: one ring a worker (ring.h), ops in, completions out.
  *
  * Concepts
- *   user_data is a pointer with a kind in its low 3 bits and, for ops and cancels, the low 16 bits of
- *   the task's wait sequence on top: a completion that does not fit its op is caught, not obeyed.
+ *   user_data is a pointer with a kind in its low 3 bits and, for ops and cancels, the low 16 bits
+ *   of the task's wait sequence on top: a completion that does not fit its op is caught.
  *   Ops are queued and submitted together, when the worker polls or parks.
  *   A wake is a write to an eventfd on which a multishot poll is armed; it is never read.
- *   A cancel that the kernel answers with "not found" or "too late" has not ended its op; it is sent
- *   again after 10 ms while the op's wait word still wants it.
+ *   A cancel that the kernel answers with "not found" or "too late" has not ended its op; it is
+ *   sent again after 10 ms while the op's wait word still wants it.
  *
  * Service
  *   Completions are copied out under the service lock, a batch at a time, and handled outside it by
@@ -131,7 +131,8 @@ static void prepare(struct io_uring_sqe *sqe, const struct bnx_op *op) {
         break;
     case BNX_OP_RECV:
         io_uring_prep_recv(sqe, op->fd, op->buffer, op->bytes, op->flags);
-        sqe->ioprio = IORING_RECVSEND_POLL_FIRST;
+        /* With it the kernel waits before it looks whether this is a socket at all. */
+        sqe->ioprio = bnx_hint_has(op->fd, BNX_HINT_SOCKET) ? IORING_RECVSEND_POLL_FIRST : 0;
         break;
     case BNX_OP_SEND:
         io_uring_prep_send(sqe, op->fd, op->buffer, op->bytes, op->flags);
@@ -177,29 +178,34 @@ static void retry_later(struct uring_driver *self, struct bnx_task *task, uint64
     self->retries[self->retry_count++] = (struct retry){task, sequence};
 }
 
+/* Also runs in the rescue signal's handler, which sections keep out of the retries. */
 static void uring_cancel(struct bnx_driver *driver, struct bnx_task *task) {
     struct uring_driver *self = uring_of(driver);
     uint64_t sequence = sequence_of(task);
+    bnx_ring_section_enter(&self->ring);
     struct io_uring_sqe *sqe = BNX_PLANT(cancel_dropped_when_full) && !uring_make_room(driver)
                                    ? NULL
                                    : take_for_cancel(self);
     if (sqe == NULL) {
         retry_later(self, task, sequence); /* the CQ overflows: room comes with the next reap */
-        return;
+    } else {
+        io_uring_prep_cancel64(sqe, user_data_of(task->op, KIND_OP, sequence), 0);
+        sqe->user_data = user_data_of(task, KIND_CANCEL, sequence);
+        bnx_ring_put(&self->ring);
     }
-    io_uring_prep_cancel64(sqe, user_data_of(task->op, KIND_OP, sequence), 0);
-    sqe->user_data = user_data_of(task, KIND_CANCEL, sequence);
-    bnx_ring_put(&self->ring);
+    bnx_ring_section_leave(&self->ring);
 }
 
 static void send_retries(struct uring_driver *self) {
     if (self->retry_count == 0 || bnx_clock_now() < self->retry_ns) {
         return;
     }
-    uint32_t count = self->retry_count;
     struct retry due[RETRIES_MAX];
+    bnx_ring_section_enter(&self->ring);
+    uint32_t count = self->retry_count;
     memcpy(due, self->retries, count * sizeof(due[0]));
     self->retry_count = 0;
+    bnx_ring_section_leave(&self->ring);
     for (uint32_t i = 0; i < count; i++) {
         /* The descriptor outlives the op: its wait word says whether it is still this op's. */
         if (sequence_of(due[i].task) == due[i].sequence && bnx_op_is_cancel_wanted(due[i].task)) {
@@ -257,7 +263,9 @@ static void handle_for_owner(struct uring_driver *self, const struct completion 
         uint64_t sequence = sequence_of(task);
         if (!is_settled && (sequence & 0xffff) == completion->user_data >> POINTER_BITS &&
             bnx_op_is_cancel_wanted(task)) {
+            bnx_ring_section_enter(&self->ring);
             retry_later(self, task, sequence);
+            bnx_ring_section_leave(&self->ring);
         }
         break;
     }
@@ -382,8 +390,13 @@ static void uring_wake(struct bnx_driver *driver) {
     }
 }
 
+/* In the rescue signal's handler, on the owner's thread: cancels go out, completions come in. */
 static void uring_nudge(struct bnx_driver *driver) {
-    bnx_ring_nudge(&uring_of(driver)->ring);
+    struct uring_driver *self = uring_of(driver);
+    if (bnx_ring_may_nudge(&self->ring)) {
+        bnx_cancels_send(self->base.worker, true);
+        (void)bnx_ring_flush(&self->ring); /* a failure shows again at the owner's next enter */
+    }
 }
 
 /* ---- Opening ---- */

@@ -2,9 +2,9 @@
 /*
  * Sockets (bonxie/net.h): an inline syscall where it is likely to succeed, an op where it is not.
  *
- * A send is tried at once: a socket usually has room. A receive is tried at once only when a hint says
- * that data is there, because a failed recv(2) costs 9-14 % of a request; otherwise it goes to the
- * driver, with the others of this tick.
+ * A send is tried at once: a socket usually has room. A receive is tried at once only when a hint
+ * says that data is there, because a failed recv(2) costs 9-14 % of a request; otherwise it goes to
+ * the driver, with the others of this tick.
  */
 #include <bonxie/net.h>
 
@@ -15,6 +15,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -34,8 +35,10 @@ static int set_option(int fd, int level, int name) {
 /* A unix socket's file that nobody listens on any more is in the way of bind. */
 static void remove_stale(const struct bnx_address *address) {
     const struct sockaddr_un *name = (const void *)&address->storage;
-    if (name->sun_path[0] == '\0') {
-        return;
+    struct stat status;
+    if (name->sun_path[0] == '\0' || lstat(name->sun_path, &status) != 0 ||
+        !S_ISSOCK(status.st_mode)) {
+        return; /* a connect to a file of another kind is refused as well */
     }
     int probe = bnx_os.socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (probe < 0) {
@@ -105,7 +108,7 @@ int bnx_listen(const char *address, const struct bnx_listen_options *options) {
 int bnx_accept(int listener, struct bnx_address *out_peer) {
     struct bnx_task *self = bnx_task_current();
     if (self == NULL) {
-        return -EPERM;
+        return bnx_off_task_error();
     }
     int error = bnx_task_cancel_check(self);
     if (error != 0) {
@@ -140,6 +143,7 @@ int bnx_accept(int listener, struct bnx_address *out_peer) {
     }
     bnx_hint_clear(fd);
     bnx_hint_set(fd, BNX_HINT_NONBLOCK, true);
+    bnx_hint_set(fd, BNX_HINT_SOCKET, true);
     if (out_peer != NULL) {
         *out_peer = peer;
     }
@@ -149,7 +153,7 @@ int bnx_accept(int listener, struct bnx_address *out_peer) {
 int bnx_connect_to(const struct bnx_address *address) {
     struct bnx_task *self = bnx_task_current();
     if (self == NULL) {
-        return -EPERM;
+        return bnx_off_task_error();
     }
     if (address == NULL) {
         return -EINVAL;
@@ -176,6 +180,7 @@ int bnx_connect_to(const struct bnx_address *address) {
     }
     bnx_hint_clear(fd);
     bnx_hint_set(fd, BNX_HINT_NONBLOCK, true);
+    bnx_hint_set(fd, BNX_HINT_SOCKET, true);
     return fd;
 }
 
@@ -190,13 +195,15 @@ int bnx_connect(const char *address) {
 ssize_t bnx_recv(int fd, void *buffer, size_t bytes, int flags) {
     struct bnx_task *self = bnx_task_current();
     if (self == NULL) {
-        return -EPERM;
+        return bnx_off_task_error();
     }
     int error = bnx_task_cancel_check(self);
     if (error != 0) {
         return error;
     }
-    if (bnx_hint_has(fd, BNX_HINT_READABLE) || (flags & MSG_DONTWAIT) != 0) {
+    /* Inline, MSG_WAITALL would end with what is there. */
+    bool is_likely = bnx_hint_has(fd, BNX_HINT_READABLE) && (flags & MSG_WAITALL) == 0;
+    if (is_likely || (flags & MSG_DONTWAIT) != 0) {
         ssize_t got = bnx_os.recv(fd, buffer, bytes, flags | MSG_DONTWAIT);
         bnx_hint_set(fd, BNX_HINT_READABLE, got > 0 && (size_t)got == bytes);
         if ((got != -EAGAIN && got != -EINTR) || (flags & MSG_DONTWAIT) != 0) {
@@ -208,6 +215,7 @@ ssize_t bnx_recv(int fd, void *buffer, size_t bytes, int flags) {
         .kind = BNX_OP_RECV, .fd = fd, .buffer = buffer, .bytes = bytes, .flags = flags};
     ssize_t got = bnx_op_run(&op, BNX_WAIT_RECV);
     if (got > 0) {
+        bnx_hint_set(fd, BNX_HINT_SOCKET, true);
         bnx_hint_set(fd, BNX_HINT_READABLE,
                      (op.result_flags & RESULT_SOCK_NONEMPTY) != 0 || (size_t)got == bytes);
     }
@@ -217,7 +225,7 @@ ssize_t bnx_recv(int fd, void *buffer, size_t bytes, int flags) {
 ssize_t bnx_send(int fd, const void *buffer, size_t bytes, int flags) {
     struct bnx_task *self = bnx_task_current();
     if (self == NULL) {
-        return -EPERM;
+        return bnx_off_task_error();
     }
     int error = bnx_task_cancel_check(self);
     if (error != 0) {

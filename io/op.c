@@ -21,7 +21,7 @@ static ssize_t explain_cancel(struct bnx_task *self, int32_t result) {
 ssize_t bnx_op_run(struct bnx_op *op, enum bnx_wait_reason reason) {
     struct bnx_task *self = bnx_task_current();
     if (self == NULL) {
-        return -EPERM;
+        return bnx_off_task_error();
     }
     int error = bnx_task_cancel_check(self);
     if (error != 0) {

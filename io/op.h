@@ -3,9 +3,9 @@
  * One operation in flight: what a task asks of the kernel and waits for.
  *
  * Concepts
- *   The record lies in the waiting task's frame, and so do the buffers and structs that it points to.
- *   That is safe because the task resumes only on the terminal completion (task_pvt.h): a cancel asks
- *   the kernel to hurry and changes nothing else.
+ *   The record lies in the waiting task's frame, and so do the buffers and structs that it points
+ *   to. That is safe because the task resumes only on the terminal completion (task_pvt.h): a
+ *   cancel asks the kernel to hurry and changes nothing else.
  *   A result >= 0 wins over a cancel: data and accepted descriptors are never lost.
  *
  * Counting
@@ -57,8 +57,10 @@ struct bnx_io_ops {
     /** Owner, after make_room: starts the op. Never fails. */
     void (*start)(struct bnx_driver *driver, struct bnx_op *op);
 
-    /** Owner: asks the kernel to end every op on a descriptor; answer->done runs on this worker when it
-     * has answered. */
+    /**
+     * Owner: asks the kernel to end every op on a descriptor; answer->done runs on this worker when
+     * it has answered.
+     */
     void (*cancel_fd)(struct bnx_driver *driver, int fd, struct bnx_op_answer *answer);
 
     /** Ops in flight on a descriptor. Any thread; O1. */

@@ -79,20 +79,14 @@ void bnx_ring_fini(struct bnx_ring *ring) {
     io_uring_queue_exit(&ring->uring);
 }
 
-/* ---- Sections: the owner and a signal handler on the same thread ---- */
-
-static inline void section_enter(struct bnx_ring *ring) {
-    bnx_store_relaxed(&ring->in_section, 1); /* same thread: the compiler's order is enough */
+void bnx_ring_section_leave(struct bnx_ring *ring) {
     bnx_compiler_barrier();
-}
-
-static inline void section_leave(struct bnx_ring *ring) {
+    bnx_store_relaxed(&ring->sections, ring->sections - 1); /* one thread: see section_enter */
     bnx_compiler_barrier();
-    bnx_store_relaxed(&ring->in_section, 0); /* as above */
-    bnx_compiler_barrier();
-    if (bnx_unlikely(bnx_load_relaxed(&ring->is_marked) != 0)) { /* as above */
-        bnx_store_relaxed(&ring->is_marked, 0);                  /* as above */
-        (void)bnx_ring_flush(ring); /* what the handler would have done; its result comes again */
+    if (bnx_unlikely(bnx_load_relaxed(&ring->is_marked) != 0) &&
+        ring->sections == 0) {                  /* as above */
+        bnx_store_relaxed(&ring->is_marked, 0); /* as above */
+        (void)bnx_ring_flush(ring); /* what the handler would have done; a failure comes again */
     }
 }
 
@@ -102,15 +96,11 @@ struct io_uring_sqe *bnx_ring_take(struct bnx_ring *ring, bool is_cancel) {
     if (used + reserved >= ring->uring.sq.ring_entries) {
         return NULL;
     }
-    section_enter(ring);
+    bnx_ring_section_enter(ring);
     struct io_uring_sqe *sqe = io_uring_get_sqe(&ring->uring);
     BNX_CHECK(sqe != NULL);
     memset(sqe, 0, sizeof(*sqe));
     return sqe;
-}
-
-void bnx_ring_put(struct bnx_ring *ring) {
-    section_leave(ring);
 }
 
 /* ---- Entering ---- */
@@ -129,11 +119,11 @@ static unsigned publish(struct bnx_ring *ring) {
 }
 
 int bnx_ring_flush(struct bnx_ring *ring) {
-    section_enter(ring);
+    bnx_ring_section_enter(ring);
     unsigned submit = publish(ring);
     int result = bnx_os.uring_enter(ring->enter_fd, submit, 0,
                                     ring->enter_flags | IORING_ENTER_GETEVENTS, NULL, 0);
-    section_leave(ring);
+    bnx_ring_section_leave(ring);
     return result < 0 ? result : 0;
 }
 
@@ -154,17 +144,9 @@ int bnx_ring_wait(struct bnx_ring *ring, uint64_t deadline_ns) {
     if (ring->has_no_iowait) {
         flags |= IORING_ENTER_NO_IOWAIT;
     }
-    section_enter(ring);
+    bnx_ring_section_enter(ring);
     unsigned submit = publish(ring);
     int result = bnx_os.uring_enter(ring->enter_fd, submit, 1, flags, &arg, sizeof(arg));
-    section_leave(ring);
+    bnx_ring_section_leave(ring);
     return result < 0 ? result : 0;
-}
-
-void bnx_ring_nudge(struct bnx_ring *ring) {
-    if (bnx_load_relaxed(&ring->in_section) != 0) { /* same thread */
-        bnx_store_relaxed(&ring->is_marked, 1);     /* as above */
-        return;
-    }
-    (void)bnx_ring_flush(ring); /* a failure shows again at the owner's next enter */
 }

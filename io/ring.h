@@ -6,18 +6,20 @@
  *   liburing maps the queues and hands out SQEs; setup, enter and register go through the table in
  *   os.h, so that each of them can fail in a test. Nobody else includes liburing.h.
  *   Flags: SINGLE_ISSUER and DEFER_TASKRUN (completion work runs when the owner enters, not in
- *   interrupts: 20-43 % of throughput when inline syscalls are mixed in), TASKRUN_FLAG (pending work
- *   shows in memory), SUBMIT_ALL, CLAMP.
+ *   interrupts: 20-43 % of throughput when inline syscalls are mixed in), TASKRUN_FLAG (pending
+ *   work shows in memory), SUBMIT_ALL, CLAMP.
  *   The last BNX_RING_RESERVED slots of the submission queue are for cancels: a cancel is never
  *   refused for want of room.
  *
  * Sections
- *   The rescue signal's handler enters the ring of the thread that it interrupts. While that thread is
- *   itself between taking an SQE and finishing it, or inside enter, the handler only leaves a mark.
+ *   The rescue signal's handler fills and enters the ring of the thread that it interrupts. While
+ *   that thread is itself in a section (between taking an SQE and finishing it, inside enter, or
+ *   where the driver says so), the handler only leaves a mark, and the ring is entered when the
+ *   section ends.
  *
  * Ordering
- *   The kernel's: C1 SQ tail store-release -> kernel; CQ tail load-acquire <- kernel; CQ head
- *   store-release -> kernel.
+ *   C1 queues  the kernel is the other side: SQ tail store-release, SQ head load-acquire, CQ tail
+ *              load-acquire, CQ head store-release.
  */
 #ifndef BNX_IO_RING_H
 #define BNX_IO_RING_H
@@ -38,7 +40,7 @@ struct bnx_ring {
     int enter_fd;          /* registered index, or the fd itself; immutable after init */
     unsigned enter_flags;  /* of every enter; immutable after init */
     bool has_no_iowait;    /* immutable after init */
-    uint32_t in_section;   /* owner and the signal handler on its thread; relaxed */
+    uint32_t sections;     /* depth; owner and the signal handler on its thread; relaxed */
     uint32_t is_marked;    /* as above: the handler wanted to enter */
 };
 
@@ -50,11 +52,24 @@ struct bnx_ring {
 int bnx_ring_init(struct bnx_ring *ring);
 void bnx_ring_fini(struct bnx_ring *ring);
 
-/** Takes an SQE, zeroed. NULL: only reserved slots are left (all are gone, for a cancel). Begins a section. */
+/** Begins and ends a section; they nest. */
+static inline void bnx_ring_section_enter(struct bnx_ring *ring) {
+    /* Relaxed: one thread, so the compiler's order is enough. */
+    bnx_store_relaxed(&ring->sections, ring->sections + 1);
+    bnx_compiler_barrier();
+}
+void bnx_ring_section_leave(struct bnx_ring *ring);
+
+/**
+ * Takes an SQE, zeroed, and begins a section. NULL: only reserved slots are left (for a cancel: not
+ * even those), and no section has begun.
+ */
 struct io_uring_sqe *bnx_ring_take(struct bnx_ring *ring, bool is_cancel);
 
 /** The SQE is complete: ends the section. */
-void bnx_ring_put(struct bnx_ring *ring);
+static inline void bnx_ring_put(struct bnx_ring *ring) {
+    bnx_ring_section_leave(ring);
+}
 
 /** How many SQEs wait for submission. */
 static inline unsigned bnx_ring_unsubmitted(const struct bnx_ring *ring) {
@@ -64,13 +79,19 @@ static inline unsigned bnx_ring_unsubmitted(const struct bnx_ring *ring) {
 /** Submits everything and lets the kernel post what has completed. Returns 0 or -errno. */
 int bnx_ring_flush(struct bnx_ring *ring);
 
-/** As flush, then sleeps until a completion or the deadline. Returns 0, -ETIME, -EINTR or -errno. */
+/** As flush, then sleeps until a completion or the deadline. Returns 0, -ETIME, -EINTR, -errno. */
 int bnx_ring_wait(struct bnx_ring *ring, uint64_t deadline_ns);
 
-/** From the signal handler: flush, or a mark when it interrupted a section. */
-void bnx_ring_nudge(struct bnx_ring *ring);
+/** In the signal handler: true when it may use the ring; else a mark is left. */
+static inline bool bnx_ring_may_nudge(struct bnx_ring *ring) {
+    if (bnx_load_relaxed(&ring->sections) == 0) { /* one thread */
+        return true;
+    }
+    bnx_store_relaxed(&ring->is_marked, 1); /* one thread */
+    return false;
+}
 
-/** True when completions are visible or the kernel holds some back. Any thread; from memory alone. */
+/** True when completions are visible or held back by the kernel. Any thread; from memory alone. */
 static inline bool bnx_ring_is_pending(const struct bnx_ring *ring) {
     /* Relaxed, all three: a hint that is followed by a real look. */
     return bnx_load_relaxed(ring->uring.cq.ktail) != bnx_load_relaxed(ring->uring.cq.khead) ||

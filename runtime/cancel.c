@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* How a cancel finds those who wait: the lists of members and scopes, and the walk (scope_pvt.h). */
+/* How a cancel finds those who wait: lists of members and scopes, and the walk (scope_pvt.h). */
 #include "runtime/runtime_pvt.h"
 #include "runtime/scope_pvt.h"
 
 #include <errno.h>
 
-/* Members of which one lock hold interrupts at most this many: those who are woken want the lock. */
+/* One lock hold interrupts at most so many members: those who are woken want the lock. */
 #define WALK_BATCH 64
 
 CK_LIST_HEAD(member_list, bnx_task);
@@ -22,7 +22,7 @@ static BNX_COLD void link_member(struct bnx_task *task) {
     bnx_lock_acquire(bnx_scope_lock(scope)); /* S2 */
     CK_LIST_INSERT_HEAD(members_of(scope), task, member);
     bnx_lock_release(bnx_scope_lock(scope)); /* S2 */
-    task->flags |= BNX_TASK_LINKED;
+    task->is_linked = 1;
 }
 
 /* Links a scope into its parent, if no task beneath it has done so yet. */
@@ -43,12 +43,12 @@ static BNX_COLD void link_scope(struct bnx_scope *scope) {
 }
 
 void bnx_scope_make_findable(struct bnx_task *self) {
-    if (bnx_unlikely((self->flags & BNX_TASK_LINKED) == 0)) {
+    if (bnx_unlikely(self->is_linked == 0)) {
         link_member(self);
     }
     /* Ends at the root, which has no parent, or at a scope under which somebody has waited: whoever
-     * linked that one has linked, or is now linking, those above. "Now linking" is a gap: the walk may
-     * come from above and miss us. So the chain is walked to the root each time one is missing. */
+     * linked that one has linked, or is now linking, those above. "Now linking" is a gap: the walk
+     * may come from above and miss us. So the chain is walked to the root when one is missing. */
     struct bnx_scope *scope = bnx_task_scope(self);
     if (bnx_likely(scope->parent == NULL || bnx_load_acquire(&scope->is_linked) == 2)) { /* S3 */
         return;
@@ -62,14 +62,14 @@ void bnx_scope_make_findable(struct bnx_task *self) {
 }
 
 void bnx_scope_member_remove(struct bnx_task *task) {
-    if ((task->flags & BNX_TASK_LINKED) == 0) {
+    if (task->is_linked == 0) {
         return;
     }
     struct bnx_scope *scope = task->scope;
     bnx_lock_acquire(bnx_scope_lock(scope)); /* S2 */
     CK_LIST_REMOVE(task, member);
     bnx_lock_release(bnx_scope_lock(scope)); /* S2 */
-    task->flags &= (uint8_t)~BNX_TASK_LINKED;
+    task->is_linked = 0;
 }
 
 void bnx_scope_unlink(struct bnx_scope *scope) {
@@ -96,9 +96,17 @@ static void walk_beneath(struct bnx_scope *scope) {
     bnx_lock_release(bnx_scope_lock(scope)); /* S2 */
 }
 
+/* Whether a task runs on behalf of another: it is that one, or a fork that descends from it. */
+static bool is_part_of(const struct bnx_task *task, const struct bnx_task *whole) {
+    while (task != NULL && task != whole) { /* ends: forks nest on live frames */
+        task = bnx_task_forker(task);
+    }
+    return task != NULL;
+}
+
 static void walk_scopes_locked(struct bnx_scope *scope, const struct bnx_task *owner) {
     for (struct bnx_scope *child = scope->scopes; child != NULL; child = child->sibling_next) {
-        if (owner == NULL || child->owner == owner) {
+        if (owner == NULL || is_part_of(child->owner, owner)) {
             bnx_task_interrupt(child->owner);
             walk_beneath(child);
         }
@@ -116,7 +124,7 @@ static void walk_locked(struct bnx_scope *scope) {
 
 /* The members of the scope that is cancelled itself: there may be a hundred thousand, and each one
  * woken needs the lock to leave. So the lock is given up between batches; the members already
- * interrupted move to the end of a list of their own. Who links itself meanwhile sees the cancel. */
+ * interrupted move to a list of their own. Who links itself meanwhile sees the cancel. */
 static void walk_members(struct bnx_scope *scope) {
     struct bnx_lock *lock = bnx_scope_lock(scope);
     struct member_list waiting;
@@ -157,23 +165,43 @@ void bnx_scope_cancel_with(struct bnx_scope *scope, int reason, uint64_t flags) 
     walk_members(scope);
 }
 
+/* Whoever cancels counts as a child of the scope meanwhile: what it wakes may otherwise end, and
+ * the scope with it, while the walk still holds its lock. A thread that is no worker of the runtime
+ * keeps that alive likewise (R3 in runtime_pvt.h). */
+static void hold(struct bnx_scope *scope) {
+    (void)bnx_fetch_add_seq_cst(&scope->runtime->foreign_wakers, 1); /* R3 */
+    (void)bnx_fetch_add_acq_rel(&scope->word, BNX_SCOPE_ONE);        /* S1 */
+}
+
+static void let_go(struct bnx_scope *scope) {
+    struct bnx_runtime *runtime = scope->runtime;
+    bnx_scope_child_left(scope);
+    (void)bnx_fetch_sub_seq_cst(&runtime->foreign_wakers, 1); /* R3 */
+}
+
 void bnx_scope_cancel(struct bnx_scope *scope, int reason) {
+    hold(scope);
     bnx_scope_cancel_with(scope, reason != 0 ? reason : -ECANCELED, 0);
+    let_go(scope);
 }
 
 void bnx_cancel(struct bnx_task *task, int reason) {
     (void)reason; /* recorded with the scope's errors once those are kept */
     uint32_t none = 0;
-    if (!bnx_cas_seq_cst(&task->cancel, &none, 1)) { /* T2 */
-        return;
-    }
-    bnx_fetch_add_seq_cst(&task->runtime->cancel_epoch, 1); /* T2 */
-    bnx_task_interrupt(task);
     struct bnx_scope *scope = task->scope;
-    if (bnx_load_relaxed(&task->state) == BNX_TASK_DONE) { /* a handle that outlived its task */
-        return;
+    hold(scope);
+    if (bnx_cas_seq_cst(&task->cancel, &none, 1)) {             /* T2 */
+        bnx_fetch_add_seq_cst(&task->runtime->cancel_epoch, 1); /* T2 */
+        bnx_lock_acquire(bnx_scope_lock(scope));                /* S2 */
+        bnx_task_interrupt(task);
+        struct bnx_task *member;
+        CK_LIST_FOREACH(member, members_of(scope), member) {
+            if (member != task && is_part_of(member, task)) {
+                bnx_task_interrupt(member);
+            }
+        }
+        walk_scopes_locked(scope, task);
+        bnx_lock_release(bnx_scope_lock(scope)); /* S2 */
     }
-    bnx_lock_acquire(bnx_scope_lock(scope)); /* S2 */
-    walk_scopes_locked(scope, task);
-    bnx_lock_release(bnx_scope_lock(scope)); /* S2 */
+    let_go(scope);
 }

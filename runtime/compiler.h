@@ -16,7 +16,7 @@
 #define BNX_PRINTF(at, first) __attribute__((format(printf, at, first)))
 #define BNX_UNUSED __attribute__((unused))
 
-/* Two lines: the adjacent-line prefetcher of x86 pulls lines in pairs, so one line is not apart enough. */
+/* Two lines: the adjacent-line prefetcher of x86 pulls them in pairs. */
 #define BNX_CACHELINE_BYTES 64
 #define BNX_APART_BYTES 128
 #define BNX_APART __attribute__((aligned(BNX_APART_BYTES)))
@@ -86,8 +86,8 @@ void __asan_unpoison_memory_region(void const volatile *addr, size_t size);
 #define BNX_NO_ASAN
 #endif
 
-/* ThreadSanitizer models a stackful task as a fiber. The switch does not synchronise: an edge that
- * the queues do not give must show up as a race. */
+/* ThreadSanitizer models a stackful task as a fiber. The switch synchronises the two fibers: what
+ * runs on one OS thread is in order. An edge to another one must come from queues and on_cpu. */
 #if BNX_TSAN
 void *__tsan_get_current_fiber(void);
 void *__tsan_create_fiber(unsigned flags);
@@ -95,11 +95,11 @@ void __tsan_destroy_fiber(void *fiber);
 void __tsan_switch_to_fiber(void *fiber, unsigned flags);
 void __tsan_acquire(void *addr);
 void __tsan_release(void *addr);
-#define BNX_TSAN_SWITCH_NO_SYNC 1u
+#define BNX_TSAN_SWITCH_SYNC 0u
 #define bnx_tsan_fiber_current() __tsan_get_current_fiber()
 #define bnx_tsan_fiber_create() __tsan_create_fiber(0)
 #define bnx_tsan_fiber_destroy(fiber) __tsan_destroy_fiber(fiber)
-#define bnx_tsan_fiber_switch(fiber) __tsan_switch_to_fiber(fiber, BNX_TSAN_SWITCH_NO_SYNC)
+#define bnx_tsan_fiber_switch(fiber) __tsan_switch_to_fiber(fiber, BNX_TSAN_SWITCH_SYNC)
 #define bnx_tsan_acquire(addr) __tsan_acquire((void *)(addr))
 #define bnx_tsan_release(addr) __tsan_release((void *)(addr))
 #define BNX_NO_TSAN __attribute__((no_sanitize("thread")))

@@ -3,10 +3,10 @@
  * The context switch: four words saved, a jump, and nothing that confuses a CPU or a debugger.
  *
  * Concepts
- *   A suspended stack is described by {sp, pc, fp, bx}. Everything else that the ABI wants preserved
- *   is declared clobbered, so the compiler saves exactly what the surrounding function uses, in its
- *   own prologue, with its own unwind information: gdb, perf and any unwinder that is given the four
- *   words walk through a suspended task as through a called function.
+ *   A suspended stack is described by {sp, pc, fp, bx}. Everything else that the ABI wants
+ *   preserved is declared clobbered, so the compiler saves exactly what the surrounding function
+ *   uses, in its own prologue, with its own unwind information: gdb, perf and any unwinder that is
+ *   given the four words walk through a suspended task as through a called function.
  *
  *   There is no call, ret or push in the switch: a ret to another stack than the one that was
  *   called from mispredicts, and every later ret of the chain with it. The jump is indirect and
@@ -37,7 +37,7 @@ struct bnx_context {
     void *bx; /* rbx, x19 */
 };
 
-/* The first frame of a stack (arch): calls the function in bx with fp 0 and marks the unwind's end. */
+/* The first frame of a stack (arch): calls the function in bx with fp 0 and ends the unwinding. */
 extern void bnx_context_trampoline(void);
 
 /**
@@ -98,8 +98,8 @@ static inline void bnx_fp_read(struct bnx_fp *fp) {
     __asm__ volatile("stmxcsr %0\n\tfnstcw %1" : "=m"(fp->mxcsr), "=m"(fp->x87));
 }
 
-/* The sticky exception flags (low six bits) differ nearly always and mean nothing: masked, because a
- * load of mxcsr costs more than the whole switch. */
+/* The sticky exception flags (low six bits) differ nearly always and mean nothing: masked, because
+ * a load of mxcsr costs more than the whole switch. */
 #define BNX_MXCSR_STICKY 0x3fu
 
 /** Loads *next where its control bits differ from *now. */
@@ -115,8 +115,10 @@ static inline void bnx_fp_swap(const struct bnx_fp *now, const struct bnx_fp *ne
 
 #elif defined(__aarch64__)
 
-/** As above. x30 is clobbered, so the compiler reloads its return address from its own frame; d8-d15
- * are listed because the ABI preserves their low halves. */
+/**
+ * As above. x30 is clobbered, so the compiler reloads its return address from its own frame; d8-d15
+ * are listed because the ABI preserves their low halves.
+ */
 static BNX_ALWAYS_INLINE void bnx_context_switch(struct bnx_context *from,
                                                  const struct bnx_context *to) {
     register struct bnx_context *x0 __asm__("x0") = from;

@@ -4,10 +4,10 @@
  * tests/support/driver_null.c on a futex, and the simulator on nothing.
  *
  * Concepts
- *   A driver is one instance per worker, opened, used and closed on that worker's thread. The worker
- *   calls poll when it is due, park when it has nothing to run. A completed operation makes its task
- *   ready by bnx_op_finish. wake() alone may be called by any thread; it is sticky: a wake that comes
- *   before the park makes that park return at once.
+ *   A driver is one instance per worker, opened, used and closed on that worker's thread. The
+ *   worker calls poll when it is due, park when it has nothing to run. A completed operation makes
+ *   its task ready by bnx_op_finish. wake() alone may be called by any thread; it is sticky: a wake
+ *   that comes before the park makes that park return at once.
  *
  * Invariants
  *   A task that waits in an op is resumed by that op's terminal completion and by nothing else.
@@ -106,6 +106,12 @@ void bnx_op_finish(struct bnx_task *task);
  * For drivers that send a cancel again.
  */
 bool bnx_op_is_cancel_wanted(const struct bnx_task *task);
+
+/**
+ * Hands waiting cancel requests to the worker's driver. Owner: its loop, or the rescue signal's
+ * handler (is_in_handler), where the driver is known not to be in the middle of anything.
+ */
+void bnx_cancels_send(struct bnx_worker *worker, bool is_in_handler);
 
 /** Owner's service lock around the completion queue; false: a rescuer is at work, skip the reap. */
 bool bnx_worker_service_try(struct bnx_worker *worker);

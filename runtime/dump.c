@@ -95,5 +95,5 @@ int bnx_runtime_dump(struct bnx_runtime *runtime, int fd) {
 
 int bnx_dump(int fd) {
     struct bnx_runtime *runtime = bnx_runtime_current();
-    return runtime != NULL ? bnx_runtime_dump(runtime, fd) : -EPERM;
+    return runtime != NULL ? bnx_runtime_dump(runtime, fd) : bnx_off_task_error();
 }

@@ -2,13 +2,13 @@
 /*
  * Fork-join (bonxie/fork.h): the deque holds forks as it holds unstarted tasks, with bit 0 set.
  *
- * A fork is run by exactly one party: its forker, which pops it, or the worker that takes it from the
- * deque, the runq or the global queue, where a suspension of the forker moves it. That worker makes it
- * a task, because it may wait.
+ * A fork is run by exactly one party: its forker, which pops it, or the worker that takes it from
+ * the deque, the runq or the global queue, where a suspension of the forker moves it. That worker
+ * makes it a task, because it may wait.
  *
  * Ordering
- *   K1 end: the runner's exchange acq_rel of word to DONE -> the forker's load-acquire, or its resume
- *      by the runner. It is the runner's last touch of the fork.
+ *   K1 end: the runner's exchange acq_rel of word to DONE or RETURNED -> the forker's load-acquire,
+ *      or its resume by the runner. It is the runner's last touch of the fork.
  */
 #include <bonxie/fork.h>
 
@@ -16,7 +16,9 @@
 
 #include <errno.h>
 
+/* The fork's word: 0 pending, a task that waits, or one of these. Tasks are aligned. */
 #define DONE ((uintptr_t)1)
+#define RETURNED ((uintptr_t)2) /* whoever took it had no descriptor for it: the forker's again */
 
 static inline void *item_of(struct bnx_fork *fork) {
     return (void *)((uintptr_t)fork | 1);
@@ -42,9 +44,14 @@ struct bnx_task *bnx_task_of_fork(struct bnx_worker *worker, void *item) {
     int error = 0;
     struct bnx_task *task = bnx_task_make(worker->runtime, worker, fork->scope, run_taken, fork,
                                           (const void *)(uintptr_t)fork->fn, &error);
-    if (task != NULL) {
-        task->flags |= BNX_TASK_FORK;
+    if (task == NULL) {
+        uintptr_t waiter = bnx_exchange_acq_rel(&fork->word, RETURNED); /* K1 */
+        if (waiter != 0) {
+            bnx_task_ready((struct bnx_task *)waiter);
+        }
+        return NULL;
     }
+    task->flags |= BNX_TASK_FORK;
     return task;
 }
 
@@ -52,11 +59,12 @@ int bnx_fork(struct bnx_fork *fork, bnx_task_fn fn, void *arg) {
     struct bnx_worker *worker = bnx_worker_current();
     struct bnx_task *self = worker != NULL ? worker->current : NULL;
     if (bnx_unlikely(self == NULL)) {
-        return -EPERM;
+        return bnx_off_task_error();
     }
     fork->fn = fn;
     fork->arg = arg;
     fork->scope = bnx_task_scope(self);
+    fork->forker = self;
     bnx_store_relaxed(&fork->word, 0); /* the deque publishes it */
     if (bnx_unlikely(bnx_deque_push(&worker->deque, item_of(fork)) != 0)) {
         fork->result = fn(arg);
@@ -75,10 +83,13 @@ static BNX_NOINLINE int join_taken(struct bnx_worker *worker, struct bnx_fork *f
     if (bnx_deque_count(&worker->deque) != 0) {
         bnx_worker_flush(worker);
     }
-    uintptr_t none = 0;
-    if (bnx_load_acquire(&fork->word) != DONE &&                /* K1 */
-        bnx_cas_acq_rel(&fork->word, &none, (uintptr_t)self)) { /* K1 */
+    uintptr_t pending = 0;
+    if (bnx_load_acquire(&fork->word) == 0 &&                      /* K1 */
+        bnx_cas_acq_rel(&fork->word, &pending, (uintptr_t)self)) { /* K1 */
         (void)bnx_task_park(self, BNX_WAIT_FORK, fork);
+    }
+    if (bnx_load_acquire(&fork->word) == RETURNED) { /* K1 */
+        return fork->fn(fork->arg);
     }
     return fork->result;
 }

@@ -41,8 +41,8 @@ static void store_outcome(void *arg) {
     outcome->future->error = outcome->error;
 }
 
-/* A waiter that is woken may drop the last reference while complete still walks the other nodes; it does
- * not touch the future any more by then. */
+/* A waiter that is woken may drop the last reference while complete still walks the other nodes; it
+ * does not touch the future any more by then. */
 static int complete(struct bnx_future *future, void *value, int error) {
     struct outcome outcome = {future, value, error};
     return bnx_waitq_complete(&future->queue, store_outcome, &outcome) ? 0 : -EALREADY;

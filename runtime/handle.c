@@ -1,5 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* What the holder of a task handle, and the task itself, may ask and do (bonxie/task.h). */
+/*
+ * What the holder of a task handle, and the task itself, may ask and do (bonxie/task.h).
+ *
+ * Ordering
+ *   H1 root handle  the task and the holder each take one off handle_count, fetch_sub acq_rel; who
+ *                   comes last finds what the other wrote, and frees.
+ */
 #include "runtime/runtime_pvt.h"
 #include "runtime/scope_pvt.h"
 #include "runtime/wait_once.h"
@@ -10,7 +16,6 @@ static struct bnx_waitq *joiners_of(struct bnx_task *task) {
     return (struct bnx_waitq *)(void *)&task->joiners;
 }
 
-/* H1: of a root-scope handle, the task and the holder each drop one; the last frees. */
 static void drop_root_handle(struct bnx_worker *worker, struct bnx_task *task) {
     if (bnx_fetch_sub_acq_rel(&task->handle_count, 1) == 1) { /* H1 */
         bnx_task_free(worker, task);

@@ -72,8 +72,8 @@ static int take_lowest(struct bnx_idle *idle) {
 
 int bnx_idle_claim_any(struct bnx_idle *idle) {
     /* While this thread is counted as a searcher, another producer may rely on it and wake nobody;
-     * so before it leaves with nothing it looks again for a worker that parked meanwhile. Ends: each
-     * further round needs a worker to have parked since the last. */
+     * so before it leaves with nothing it looks again for a worker that parked meanwhile. Ends:
+     * each further round needs a worker to have parked since the last. */
     for (;;) {
         uint32_t none = 0;
         if (!bnx_cas_seq_cst(&idle->searching, &none, 1)) { /* I2 */

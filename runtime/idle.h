@@ -6,8 +6,8 @@
  *   A worker without work searches (tries to steal), then parks. At most half of the awake workers
  *   search at a time, and at least one may: more of them only disturb those that work. A push that
  *   finds somebody searching wakes nobody: the searcher will see it. A worker that is woken comes
- *   out as a searcher; the waker has counted it already, so a burst of pushes wakes one worker, which
- *   wakes the next when there is more than it can take.
+ *   out as a searcher; the waker has counted it already, so a burst of pushes wakes one worker,
+ *   which wakes the next when there is more than it can take.
  *   The lowest index is woken first: a light load stays on few, warm workers.
  *
  * Protocol (two parties, either order; the model is tests/models/park.pml)
@@ -19,11 +19,11 @@
  *
  *   Every access named here is seq_cst. If the producer saw the searcher, its put came before the
  *   parker's step 3. If it saw no bit, the same. So no work is left while all sleep. A worker whose
- *   bit was taken by another gets a wake, now or at its next park; wakes are sticky, one too many is
- *   harmless.
- *   A push by a worker to its own queue skips the order of steps 1 to 3 (relaxed reads): that worker
- *   is awake and will run it. If it does not come to that for a millisecond, the watchdog wakes
- *   somebody.
+ *   bit was taken by another gets a wake, now or at its next park; wakes are sticky, one too many
+ *   is harmless.
+ *   A push by a worker to its own queue skips the order of steps 1 to 3 (relaxed reads): that
+ *   worker is awake and will run it. If it does not come to that for a millisecond, the watchdog
+ *   wakes somebody.
  *
  * Ordering
  *   I1 push / park: the producer's queue store and the parker's bit, as above.

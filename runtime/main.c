@@ -12,6 +12,7 @@
 #include <bonxie/dump.h>
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -27,7 +28,8 @@ struct program {
     int result;
     int done_fd; /* eventfd: fn has returned */
     int signal_fd;
-    int signo; /* the first one that came, or 0 */
+    bool has_stragglers; /* tasks outlived the grace and may still use this */
+    int signo;           /* the first one that came, or 0 */
 };
 
 static int run_program(void *arg) {
@@ -64,7 +66,7 @@ static void take_signal(struct program *program) {
     (void)bnx_runtime_stop(program->runtime);
 }
 
-/* Waits for fn, then for whatever it left in the root scope; signals may come all the while. Returns
+/* Waits for fn, then for what it left in the root scope; signals may come all the while. Returns
  * false when the grace is over and tasks still live. */
 static bool wait_for_end(struct program *program) {
     struct bnx_runtime *runtime = program->runtime;
@@ -76,7 +78,7 @@ static bool wait_for_end(struct program *program) {
         }
         uint64_t now_ns = bnx_clock_now();
         if (program->signo != 0 && deadline_ns == BNX_NEVER_NS) {
-            deadline_ns = now_ns + runtime->grace_ns;
+            deadline_ns = bnx_clock_after(now_ns, runtime->grace_ns);
         }
         if (now_ns >= deadline_ns) {
             return false;
@@ -86,7 +88,8 @@ static bool wait_for_end(struct program *program) {
         /* Once fn is done its descriptor stays readable and says nothing: look again soon. */
         int timeout_ms = is_done ? 1 : -1;
         if (deadline_ns != BNX_NEVER_NS && !is_done) {
-            timeout_ms = (int)((deadline_ns - now_ns) / BNX_NS_PER_MS) + 1;
+            uint64_t left_ms = (deadline_ns - now_ns) / BNX_NS_PER_MS + 1;
+            timeout_ms = left_ms < INT_MAX ? (int)left_ms : INT_MAX;
         }
         if (bnx_os.poll(fds, is_done ? 1 : 2, timeout_ms) <= 0) {
             continue;
@@ -101,17 +104,24 @@ static bool wait_for_end(struct program *program) {
     }
 }
 
+static void close_program(struct program *program) {
+    if (program->signal_fd >= 0) {
+        (void)bnx_os.close(program->signal_fd);
+    }
+    if (program->done_fd >= 0) {
+        (void)bnx_os.close(program->done_fd);
+    }
+    bnx_os.release(program);
+}
+
 static int open_descriptors(struct program *program, const sigset_t *signals) {
+    program->signal_fd = -1;
     program->done_fd = bnx_os.eventfd(0, EFD_CLOEXEC);
     if (program->done_fd < 0) {
         return program->done_fd;
     }
     program->signal_fd = bnx_os.signalfd(-1, signals, SFD_CLOEXEC);
-    if (program->signal_fd < 0) {
-        (void)bnx_os.close(program->done_fd);
-        return program->signal_fd;
-    }
-    return 0;
+    return program->signal_fd < 0 ? program->signal_fd : 0;
 }
 
 static int run_with_descriptors(struct program *program, const struct bnx_options *options) {
@@ -157,12 +167,18 @@ int bnx_main_with(const struct bnx_options *options, bnx_task_fn fn, void *arg) 
     struct sigaction ignore = {.sa_handler = SIG_IGN};
     struct sigaction pipe_before;
     (void)sigaction(SIGPIPE, &ignore, &pipe_before);
-    struct program program = {.fn = fn, .arg = arg};
-    int result = open_descriptors(&program, &signals);
-    if (result == 0) {
-        result = run_with_descriptors(&program, &chosen);
-        (void)bnx_os.close(program.signal_fd);
-        (void)bnx_os.close(program.done_fd);
+    /* On the heap: a straggler may still write to it when this frame is gone. */
+    struct program *program = bnx_os.allocate(sizeof(*program), _Alignof(struct program));
+    int result = -ENOMEM;
+    if (program != NULL) {
+        *program = (struct program){.fn = fn, .arg = arg};
+        result = open_descriptors(program, &signals);
+        if (result == 0) {
+            result = run_with_descriptors(program, &chosen);
+        }
+        if (!program->has_stragglers) {
+            close_program(program);
+        }
     }
     (void)sigaction(SIGPIPE, &pipe_before, NULL);
     pthread_sigmask(SIG_SETMASK, &before, NULL);

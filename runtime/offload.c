@@ -3,16 +3,21 @@
  * Blocking work: the task itself goes over to a thread of an elastic pool (bonxie/offload.h).
  *
  * Concepts
- *   A job lies in the waiting task's frame. A pool thread takes it off the list and claims the task's
- *   wait under the pool's lock; from then on the task is its own. It resumes the task on its own OS
- *   thread, where the task calls the blocking function and comes back to the pool thread's stack, and
- *   only then becomes ready for the workers again.
- *   A cancel that claims the wait first makes the task ready elsewhere; it takes its job off the list
- *   itself. A pool thread that finds a claimed job drops it without touching it again.
- *   A thread is started when a job comes and none is idle; it ends after five idle seconds.
+ *   A job lies in the waiting task's frame. A pool thread takes it off the list and claims the
+ *   task's wait under the pool's lock; from then on the task is its own. It resumes the task on its
+ *   own OS thread, where the task calls the blocking function and comes back to the pool thread's
+ *   stack, and only then becomes ready for the workers again.
+ *   A cancel that claims the wait first makes the task ready elsewhere; it takes its job off the
+ *   list itself. A pool thread that finds a claimed job drops it without touching it again.
+ *   A thread is started when there are more jobs than idle and starting threads; it ends after five
+ *   idle seconds. Both are decided under the lock that guards the jobs, so no job is posted past the
+ *   last thread's leaving.
  *
  * Ordering
- *   All lists and counts are under the lock. O1: `jobs_posted` is a futex word bumped after the push.
+ *   All lists and counts are under the lock.
+ *   O1 futexes  `jobs_posted` is bumped after the push, `threads_left` after the thread has left
+ *               the count, both seq_cst; who waits loads the word, looks under the lock, and sleeps
+ *               on the value it loaded.
  */
 #include <bonxie/offload.h>
 
@@ -29,7 +34,8 @@ struct job {
     CK_STAILQ_ENTRY(job) link; /* under the lock */
     struct bnx_task *task;
     uint64_t sequence;
-    struct bnx_carrier *carrier; /* set by the thread that claimed it, before it resumes the task */
+    struct bnx_carrier *carrier; /* of the thread that claimed it, before it resumes the task */
+    int error;                   /* no thread could be started: the job is refused */
     bool is_queued;              /* under the lock */
 };
 
@@ -46,7 +52,8 @@ struct bnx_offload_pool {
     struct bnx_lock lock;
     CK_STAILQ_HEAD(job_list, job) jobs;
     CK_SLIST_HEAD(ended_list, pool_thread) ended; /* threads that have left, to be joined */
-    uint32_t thread_count;                        /* alive */
+    uint32_t thread_count;                        /* alive or starting */
+    uint32_t starting_count;                      /* of those, not at their first job yet */
     uint32_t idle_count;                          /* of those, waiting for a job */
     uint32_t job_count;                           /* queued */
     bool is_stopping;
@@ -54,13 +61,21 @@ struct bnx_offload_pool {
     uint32_t threads_left; /* futex: threads that have left; O1 */
 };
 
-/* Takes a job whose task this thread now owns; NULL: nothing for IDLE_NS, or stop. */
-static struct job *take_claimed(struct bnx_offload_pool *pool, struct bnx_carrier *carrier) {
-    struct job *job;
-    while ((job = CK_STAILQ_FIRST(&pool->jobs)) != NULL) { /* ends: one fewer each round */
+/* Takes the oldest job off the list. Under the lock. */
+static struct job *pop_job(struct bnx_offload_pool *pool) {
+    struct job *job = CK_STAILQ_FIRST(&pool->jobs);
+    if (job != NULL) {
         CK_STAILQ_REMOVE_HEAD(&pool->jobs, link);
         pool->job_count--;
         job->is_queued = false;
+    }
+    return job;
+}
+
+/* Takes a job whose task this thread then owns. Under the lock. */
+static struct job *take_claimed(struct bnx_offload_pool *pool, struct bnx_carrier *carrier) {
+    struct job *job;
+    while ((job = pop_job(pool)) != NULL) { /* ends: one fewer each round */
         job->carrier = carrier;
         if (bnx_wait_claim(job->task, job->sequence, BNX_WAKE)) {
             return job;
@@ -69,43 +84,40 @@ static struct job *take_claimed(struct bnx_offload_pool *pool, struct bnx_carrie
     return NULL;
 }
 
+/* The next job of a thread; NULL: it has left the pool, idle too long or told to stop. */
 static struct job *wait_for_job(struct pool_thread *self) {
     struct bnx_offload_pool *pool = self->pool;
     uint64_t deadline_ns = bnx_clock_after(bnx_clock_now(), IDLE_NS);
     bool is_late = false;
-    for (;;) {                         /* ends with a job, with time, or with stop */
-        bnx_lock_acquire(&pool->lock); /* L1 */
+    bnx_lock_acquire(&pool->lock); /* L1 */
+    struct job *job = take_claimed(pool, &self->carrier);
+    while (job == NULL && !is_late && !pool->is_stopping) { /* ends with a job, time, or stop */
+        pool->idle_count++;
         uint32_t seen = bnx_load_seq_cst(&pool->jobs_posted); /* O1 */
-        struct job *job = take_claimed(pool, &self->carrier);
-        if (job == NULL && (is_late || pool->is_stopping)) {
-            pool->idle_count--;
-            pool->thread_count--;
-            CK_SLIST_INSERT_HEAD(&pool->ended, self, link);
-        } else if (job != NULL) {
-            pool->idle_count--;
-        }
-        bool is_over = job == NULL && (is_late || pool->is_stopping);
-        bnx_lock_release(&pool->lock); /* L1 */
-        if (job != NULL || is_over) {
-            return job;
-        }
+        bnx_lock_release(&pool->lock);                        /* L1 */
         is_late = bnx_os.futex_wait(&pool->jobs_posted, seen, deadline_ns) == -ETIMEDOUT;
+        bnx_lock_acquire(&pool->lock); /* L1 */
+        pool->idle_count--;
+        job = take_claimed(pool, &self->carrier);
     }
+    if (job == NULL) {
+        pool->thread_count--;
+        CK_SLIST_INSERT_HEAD(&pool->ended, self, link);
+    }
+    bnx_lock_release(&pool->lock); /* L1 */
+    return job;
 }
 
 static void pool_thread_main(void *arg) {
     struct pool_thread *self = arg;
     struct bnx_offload_pool *pool = self->pool;
     bnx_carrier_init(&self->carrier);
-    for (;;) { /* ends: wait_for_job says so */
-        struct job *job = wait_for_job(self);
-        if (job == NULL) {
-            break;
-        }
+    bnx_lock_acquire(&pool->lock); /* L1 */
+    pool->starting_count--;
+    bnx_lock_release(&pool->lock); /* L1 */
+    struct job *job;
+    while ((job = wait_for_job(self)) != NULL) { /* ends: see there */
         bnx_carrier_run(&self->carrier, job->task);
-        bnx_lock_acquire(&pool->lock); /* L1 */
-        pool->idle_count++;
-        bnx_lock_release(&pool->lock); /* L1 */
     }
     (void)bnx_fetch_add_seq_cst(&pool->threads_left, 1); /* O1 */
     (void)bnx_os.futex_wake(&pool->threads_left, 1);
@@ -128,41 +140,40 @@ static void reap_ended(struct bnx_offload_pool *pool) {
     }
 }
 
-/* Starts a thread where the queued jobs need one. Returns 0, or -errno when there is none at all. */
-static int ensure_thread(struct bnx_offload_pool *pool) {
-    reap_ended(pool);
-    bnx_lock_acquire(&pool->lock); /* L1 */
-    bool is_needed = pool->idle_count < pool->job_count + 1 &&
-                     pool->thread_count < pool->threads_max && !pool->is_stopping;
-    if (is_needed) {
-        pool->thread_count++;
-        pool->idle_count++;
-    }
-    bnx_lock_release(&pool->lock); /* L1 */
-    if (!is_needed) {
-        return 0;
-    }
-    int error = -ENOMEM;
+static int start_thread(struct bnx_offload_pool *pool) {
     struct pool_thread *thread = bnx_os.allocate(sizeof(*thread), _Alignof(struct pool_thread));
-    if (thread != NULL) {
-        memset(thread, 0, sizeof(*thread));
-        thread->pool = pool;
-        thread->os = (struct bnx_os_thread){.entry = pool_thread_main,
-                                            .arg = thread,
-                                            .stack_bytes = THREAD_STACK_BYTES,
-                                            .name = "bnx-offload"};
-        error = bnx_os.thread_create(&thread->os);
+    if (thread == NULL) {
+        return -ENOMEM;
     }
-    if (error == 0) {
-        return 0;
+    memset(thread, 0, sizeof(*thread));
+    thread->pool = pool;
+    thread->os = (struct bnx_os_thread){.entry = pool_thread_main,
+                                        .arg = thread,
+                                        .stack_bytes = THREAD_STACK_BYTES,
+                                        .name = "bnx-offload"};
+    int error = bnx_os.thread_create(&thread->os);
+    if (error != 0) {
+        bnx_os.release(thread);
     }
-    bnx_os.release(thread);
+    return error;
+}
+
+/* A thread could not be started. While another one lives or starts the jobs wait for that; otherwise
+ * they are refused, and their tasks resumed to say so. */
+static void refuse_jobs(struct bnx_offload_pool *pool, int error) {
     bnx_lock_acquire(&pool->lock); /* L1 */
     pool->thread_count--;
-    pool->idle_count--;
-    bool is_alone = pool->thread_count == 0;
+    pool->starting_count--;
+    struct job *job;
+    while (pool->thread_count == 0 &&
+           (job = pop_job(pool)) != NULL) { /* ends: one fewer each round */
+        job->error = error;
+        struct bnx_task *task = job->task;
+        if (bnx_wait_claim(task, job->sequence, BNX_WAKE)) {
+            bnx_task_ready(task);
+        }
+    }
     bnx_lock_release(&pool->lock); /* L1 */
-    return is_alone ? error : 0;
 }
 
 static void post(struct bnx_offload_pool *pool, struct job *job) {
@@ -170,9 +181,19 @@ static void post(struct bnx_offload_pool *pool, struct job *job) {
     CK_STAILQ_INSERT_TAIL(&pool->jobs, job, link);
     pool->job_count++;
     job->is_queued = true;
+    bool is_needed = pool->idle_count + pool->starting_count < pool->job_count &&
+                     pool->thread_count < pool->threads_max;
+    if (is_needed) {
+        pool->thread_count++;
+        pool->starting_count++;
+    }
     (void)bnx_fetch_add_seq_cst(&pool->jobs_posted, 1); /* O1 */
     bnx_lock_release(&pool->lock);                      /* L1 */
     (void)bnx_os.futex_wake(&pool->jobs_posted, 1);
+    int error = is_needed ? start_thread(pool) : 0;
+    if (error != 0) {
+        refuse_jobs(pool, error);
+    }
 }
 
 static void take_back(struct bnx_offload_pool *pool, struct job *job) {
@@ -191,22 +212,22 @@ int bnx_offload(bnx_task_fn fn, void *arg) {
         return fn(arg);
     }
     struct bnx_offload_pool *pool = worker->runtime->offload;
-    int error = ensure_thread(pool);
-    if (error != 0) {
-        return error;
-    }
+    reap_ended(pool);
     struct job job = {.task = self, .sequence = bnx_wait_next_sequence(self)};
-    error = bnx_wait_publish(self);
+    int error = bnx_wait_publish(self);
     if (error < 0) {
         return error;
     }
     post(pool, &job);
     (void)bnx_task_park(self, BNX_WAIT_OFFLOAD, (const void *)(uintptr_t)fn);
-    /* Here either on a pool thread, which has claimed the wait, or cancelled and on a worker. */
-    bool is_cancelled = self->wake_code == BNX_WAKE_CANCEL;
-    if (is_cancelled) {
+    /* Here on a pool thread, which has claimed the wait; or on a worker, cancelled or refused. */
+    if (self->wake_code == BNX_WAKE_CANCEL) {
         take_back(pool, &job);
         return bnx_wait_end(self);
+    }
+    if (job.error != 0) {
+        (void)bnx_wait_end(self);
+        return job.error;
     }
     int result = fn(arg);
     bnx_carrier_leave(job.carrier, self);

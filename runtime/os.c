@@ -310,6 +310,11 @@ void bnx_heavy_barrier(void) {
 }
 
 void bnx_os_init(void) {
+    /* Once: workers of another runtime rely on the answer. */
+    static uint32_t is_done;
+    if (bnx_exchange_acq_rel(&is_done, 1) != 0) { /* O1 */
+        return;
+    }
     bnx_membarrier_is_on = bnx_os.membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0;
 }
 #else

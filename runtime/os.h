@@ -61,7 +61,7 @@ struct bnx_os {
     int (*munmap)(void *start, size_t bytes);
     int (*mprotect)(void *start, size_t bytes, int protection);
     int (*madvise)(void *start, size_t bytes, int advice);
-    /* The heap: every allocation that is not a slab. NULL means -ENOMEM. alignment is a power of two. */
+    /* The heap: all that is not a slab. NULL means -ENOMEM. alignment is a power of two. */
     void *(*allocate)(size_t bytes, size_t alignment);
     void (*release)(void *block);
 

@@ -3,10 +3,10 @@
  * Pools of fixed-size objects whose memory stays what it is: task descriptors and timer nodes.
  *
  * Concepts
- *   One pool per runtime and kind, one cache per worker in front of it. An object that is given back
- *   keeps its type: a stale pointer may be read until the pool is destroyed, and says by a sequence
- *   number or an id of its own that it is stale. A new object is zeroed once, when its slab is made,
- *   and never again by the pool.
+ *   One pool per runtime and kind, one cache per worker in front of it. An object that is given
+ *   back keeps its type: a stale pointer may be read until the pool is destroyed, and says by a
+ *   sequence number or an id of its own that it is stale. A new object is zeroed once, when its
+ *   slab is made, and never again by the pool; memory of one that was never taken is not touched.
  *
  * Invariants
  *   An object is in exactly one place: a cache, the pool's free list, or in use.
@@ -31,10 +31,12 @@ struct bnx_pool_object {
 struct bnx_pool_slab;
 
 struct bnx_pool {
-    struct bnx_lock lock;         /* guards the three below */
+    struct bnx_lock lock;         /* guards the five below */
     struct bnx_pool_object *free; /* given back by caches */
-    uint32_t count;               /* objects ever made */
-    uint32_t slab_objects;        /* of the next slab; doubles up to a bound */
+    unsigned char *fresh;         /* objects of the newest slab that were never taken */
+    uint32_t fresh_count;         /* how many */
+    uint32_t count;               /* objects that exist */
+    size_t slab_bytes;            /* of the next slab; doubles up to a bound */
     struct bnx_pool_slab *slabs;  /* newest first; P1 */
     uint32_t object_bytes;        /* immutable */
     uint32_t objects_max;         /* immutable */

@@ -22,7 +22,20 @@ void bnx_runtime_wake_one(struct bnx_runtime *runtime) {
 
 void bnx_worker_wake_one(struct bnx_worker *worker) {
     if (bnx_unlikely(bnx_idle_may_wake(&worker->runtime->idle))) {
-        worker->counters.wakes_sent++;
+        bnx_counter_bump(&worker->counters.wakes_sent);
+        bnx_runtime_wake_one(worker->runtime);
+    }
+}
+
+/* Waking a worker costs the waker 4 us and the woken one 8 until it has stolen something: a queue
+ * that this worker empties sooner is not worth it. If it does not, the watchdog notices in 1 ms. */
+static void wake_for_ready(struct bnx_worker *worker) {
+    if (bnx_likely(!bnx_idle_may_wake(&worker->runtime->idle))) {
+        return;
+    }
+    uint64_t queued = bnx_runq_count(&worker->runq);
+    if (queued * worker->slice_ns >= BNX_WAKE_COST_NS) {
+        bnx_counter_bump(&worker->counters.wakes_sent);
         bnx_runtime_wake_one(worker->runtime);
     }
 }
@@ -127,7 +140,7 @@ void bnx_worker_push(struct bnx_worker *worker, void *item) {
         return;
     }
     bnx_worker_push_quietly(worker, item);
-    bnx_worker_wake_one(worker);
+    wake_for_ready(worker);
 }
 
 /* The item runs next on this worker; what was to run next goes to the runq. */
@@ -155,8 +168,7 @@ static void deliver_pinned(struct bnx_worker *worker, struct bnx_message *messag
     worker->pinned.last = item;
 }
 
-void bnx_task_ready(struct bnx_task *task) {
-    struct bnx_worker *worker = bnx_worker_current();
+static inline void make_ready(struct bnx_worker *worker, struct bnx_task *task) {
     struct bnx_runtime *runtime = task->runtime;
     bnx_store_relaxed(&task->state, (uint8_t)BNX_TASK_READY); /* for reports */
     if (bnx_unlikely(bnx_task_is_pinned(task))) {
@@ -173,10 +185,24 @@ void bnx_task_ready(struct bnx_task *task) {
     }
 }
 
+void bnx_task_ready(struct bnx_task *task) {
+    struct bnx_worker *worker = bnx_worker_current();
+    struct bnx_runtime *runtime = task->runtime;
+    if (bnx_likely(worker != NULL && worker->runtime == runtime)) {
+        make_ready(worker, task);
+        return;
+    }
+    /* Once it is queued the task may run, end, and be the last of its runtime, while this thread
+     * still looks for a worker to wake: bnx_runtime_destroy waits for it. */
+    (void)bnx_fetch_add_seq_cst(&runtime->foreign_wakers, 1); /* R3 */
+    make_ready(worker, task);
+    (void)bnx_fetch_sub_seq_cst(&runtime->foreign_wakers, 1); /* R3: the last touch */
+}
+
 /* ---- Flushing the deque ---- */
 
-/* Queues a chain of items, oldest first: what fits goes to the runq, the rest to the global queue in
- * one lock hold. */
+/* Queues a chain of items, oldest first: what fits goes to the runq, the rest to the global queue
+ * in one lock hold. */
 static void push_chain(struct bnx_worker *worker, void *first, uint32_t count) {
     while (first != NULL) { /* ends: count items */
         void *next = *link_of(first);

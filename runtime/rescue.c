@@ -95,10 +95,13 @@ void bnx_rescue_worker_leave(struct bnx_worker *worker) {
 }
 
 void bnx_rescue_signal(struct bnx_worker *worker) {
-    bnx_lock_acquire(&rescue.lock);                                 /* X1 */
-    if (bnx_load_relaxed(&worker->is_live) != 0 &&                  /* under the lock */
-        bnx_exchange_seq_cst(&worker->is_signalled, 1) == 0) {      /* X2 */
-        (void)bnx_os.thread_signal((int)worker->tid, rescue.signo); /* the thread is alive */
+    bnx_lock_acquire(&rescue.lock);                            /* X1 */
+    if (bnx_load_relaxed(&worker->is_live) != 0 &&             /* under the lock */
+        bnx_exchange_seq_cst(&worker->is_signalled, 1) == 0) { /* X2 */
+        if (bnx_os.thread_signal((int)worker->tid, rescue.signo) != 0) {
+            bnx_store_release(&worker->is_signalled,
+                              0); /* X2: the queue of signals is full; again later */
+        }
     }
     bnx_lock_release(&rescue.lock); /* X1 */
 }

@@ -3,12 +3,12 @@
  * The rescue signal: makes a stalled worker's thread let the kernel post its completions.
  *
  * A real-time signal that nobody uses (still at SIG_DFL) is taken when the first runtime starts and
- * given back by the last. The handler runs on the worker's alternate stack, keeps errno, and calls the
- * driver's nudge. It is sent by tgkill to a worker's thread only, and only while that worker is live.
+ * given back by the last. The handler runs on the worker's alternate stack, keeps errno, and calls
+ * the driver's nudge. It is sent by tgkill to the thread of a live worker only.
  *
  * Ordering
- *   X1 live: sending and the worker's teardown are under one lock; the handler needs none, because it
- *      runs on the worker's own thread.
+ *   X1 live: sending and the worker's teardown are under one lock; the handler needs none, because
+ *      it runs on the worker's own thread.
  *   X2 pending: exchange seq_cst by the sender, store-release by the handler: at most one signal on
  *      its way.
  */

@@ -3,10 +3,10 @@
  * The life of a runtime: create, run, stop, wait, destroy.
  *
  * Shutdown
- *   1 stop     phase STOPPING, the root scope is cancelled; spawns from outside and into the root scope
- *              are refused from now on.
- *   2 wait     every task ends by itself, told by its suspending calls. With the tasks go their ops,
- *              offload jobs and timers, because each is waited for by its task.
+ *   1 stop     phase STOPPING, the root scope is cancelled; spawns from outside and into the root
+ *              scope are refused from now on.
+ *   2 wait     every task ends by itself, told by its suspending calls. With the tasks go their
+ *              ops, offload jobs and timers, because each is waited for by its task.
  *   3 destroy  only when the root scope has no child; phase ENDING; all workers are woken and leave
  *              their loops; they meet, and each closes its own driver on its own thread.
  *   A task that was counted in the root scope before step 3 looked is seen there; one counted later
@@ -67,6 +67,7 @@ static void init_worker(struct bnx_runtime *runtime, uint32_t index) {
     bnx_mpscq_init(&worker->inbox);
     bnx_wheel_init(&worker->wheel, bnx_clock_now());
     worker->wheel_next_ns = BNX_NEVER_NS;
+    worker->slice_ns = BNX_WAKE_COST_NS / 2; /* until it is known: two ready tasks wake another */
     bnx_stack_cache_init(&worker->stacks, &runtime->stacks);
     bnx_worker_rank_victims(worker);
 }
@@ -110,12 +111,17 @@ static void join_workers(struct bnx_runtime *runtime, uint32_t count) {
     }
 }
 
+/* Counts parties that send no wakes, or none any more, as left. */
+static void let_leave(struct bnx_runtime *runtime, uint32_t count) {
+    (void)bnx_fetch_add_seq_cst(&runtime->workers_left, count); /* R2 */
+    (void)bnx_os.futex_wake(&runtime->workers_left, INT32_MAX);
+}
+
 /* Lets `started` workers go and end at once, after a failure. */
 static void abandon_workers(struct bnx_runtime *runtime, uint32_t started) {
     bnx_store_seq_cst(&runtime->phase, BNX_PHASE_ENDING); /* R1 */
     /* The gates count to worker_count: the ones that never started have left already. */
-    (void)bnx_fetch_add_seq_cst(&runtime->workers_left, runtime->worker_count - started); /* R2 */
-    (void)bnx_os.futex_wake(&runtime->workers_left, INT32_MAX);
+    let_leave(runtime, runtime->worker_count - started + 1);
     open_gates(runtime);
     join_workers(runtime, started);
 }
@@ -271,6 +277,10 @@ int bnx_runtime_create(const struct bnx_options *options, struct bnx_runtime **o
         return error;
     }
     bnx_os_init();
+    error = bnx_task_hook_fork();
+    if (error != 0) {
+        return error;
+    }
     struct bnx_runtime *runtime = bnx_os.allocate(sizeof(*runtime), BNX_APART_BYTES);
     if (runtime == NULL) {
         return -ENOMEM;
@@ -363,11 +373,11 @@ int bnx_runtime_run(struct bnx_runtime *runtime, bnx_task_fn fn, void *arg) {
     if (runtime == NULL || fn == NULL) {
         return -EINVAL;
     }
+    if (bnx_runtime_is_forked(runtime)) {
+        return -ECHILD; /* first: the child of a fork in a task has that worker's thread-local */
+    }
     if (bnx_worker_current() != NULL) {
         return -EDEADLK;
-    }
-    if (bnx_runtime_is_forked(runtime)) {
-        return -ECHILD;
     }
     struct bnx_future *future = NULL;
     int error = spawn_call(runtime, fn, arg, __builtin_return_address(0), &future);
@@ -401,13 +411,16 @@ int bnx_runtime_stop(struct bnx_runtime *runtime) {
         return -ECHILD;
     }
     uint32_t running = BNX_PHASE_RUNNING;
-    if (bnx_cas_seq_cst(&runtime->phase, &running, (uint32_t)BNX_PHASE_STOPPING)) { /* R1 */
-        bnx_scope_cancel(&runtime->root, -ESHUTDOWN);
-    }
+    (void)bnx_cas_seq_cst(&runtime->phase, &running, (uint32_t)BNX_PHASE_STOPPING); /* R1 */
+    bnx_scope_cancel(&runtime->root,
+                     -ESHUTDOWN); /* the first cancel counts, the others do nothing */
     return 0;
 }
 
 int bnx_runtime_wait(struct bnx_runtime *runtime, uint64_t deadline_ns) {
+    if (bnx_runtime_is_forked(runtime)) {
+        return -ECHILD;
+    }
     if (bnx_worker_current() != NULL) {
         return -EDEADLK;
     }
@@ -447,24 +460,33 @@ int bnx_runtime_destroy(struct bnx_runtime *runtime) {
     if (runtime == NULL) {
         return 0;
     }
+    if (bnx_runtime_is_forked(runtime)) {
+        return -ECHILD; /* first: the child of a fork in a task has that worker's thread-local */
+    }
     if (bnx_worker_current() != NULL) {
         return -EDEADLK;
     }
-    if (bnx_runtime_is_forked(runtime)) {
-        return -ECHILD;
-    }
     uint32_t before = bnx_exchange_seq_cst(&runtime->phase, BNX_PHASE_STOPPING); /* R1 */
     if (bnx_scope_root_children(&runtime->root) != 0) {
-        bnx_store_seq_cst(&runtime->phase, before); /* R1 */
+        bnx_store_seq_cst(&runtime->phase, before);                 /* R1 */
+        if (bnx_load_seq_cst(&runtime->root.cancel) != 0) {         /* R1: a stop came in between */
+            bnx_store_seq_cst(&runtime->phase, BNX_PHASE_STOPPING); /* R1 */
+        }
         struct leak_report report = {runtime, bnx_clock_now(), 0};
         (void)bnx_pool_foreach(&runtime->tasks, report_leak, &report);
         return -EBUSY;
     }
+    /* Ends: their task has run already, so they are about to leave. */
+    while (bnx_load_seq_cst(&runtime->foreign_wakers) != 0) { /* R3 */
+        bnx_os.thread_yield();
+    }
+    bnx_offload_destroy(runtime); /* its threads may still be waking workers */
     bnx_watchdog_stop(runtime);
     bnx_store_seq_cst(&runtime->phase, BNX_PHASE_ENDING); /* R1 */
     for (uint32_t i = 0; i < runtime->worker_count; i++) {
         bnx_runtime_wake(runtime, i);
     }
+    let_leave(runtime, 1);
     join_workers(runtime, runtime->worker_count);
     unhook_signals(runtime);
     free_parts(runtime);

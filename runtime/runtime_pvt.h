@@ -19,7 +19,7 @@ struct bnx_watchdog;
  * the links are the items' first words.
  *
  * Ordering
- *   G1 push: the count's store seq_cst -> the parker's load seq_cst (the push side of I1 in idle.h).
+ *   G1 push: the count's store seq_cst -> the parker's load seq_cst (push side of I1, idle.h).
  */
 struct bnx_global_queue {
     BNX_APART struct bnx_lock lock; /* guards first and last */
@@ -37,6 +37,8 @@ enum bnx_runtime_phase {
 /*
  * Ordering
  *   R1 phase: store seq_cst, then the workers are woken -> the parker's last look, seq_cst.
+ *   R3 foreign wakers: fetch_add seq_cst before the task is queued, fetch_sub seq_cst as the last
+ *      touch of the runtime -> load seq_cst by destroy, once the last task has ended.
  *   R2 gates: fetch_add seq_cst of a futex word -> load seq_cst by who waits for its count.
  */
 struct bnx_runtime {
@@ -68,10 +70,11 @@ struct bnx_runtime {
     struct bnx_pool timers;
     struct bnx_scope root;    /* owns every task spawned with scope NULL or from outside */
     uint64_t foreign_id_next; /* ids of tasks spawned by foreign threads; any thread */
+    uint32_t foreign_wakers;  /* threads that keep it alive while they wake or cancel; R3 */
     uint32_t root_empty;      /* futex: bumped whenever the root scope may have become empty */
     uint32_t workers_ready;   /* futex: workers whose driver is open, or failed */
     uint32_t workers_go;      /* futex: worker_count once all may run, or give up; R2 */
-    uint32_t workers_left;    /* futex: workers that have left their loops; R2 */
+    uint32_t workers_left;    /* futex: workers that have left their loops, and the destroyer; R2 */
 };
 
 /** Adds a chain of count items, first to last linked by their first words. Wakes nobody. */
@@ -103,7 +106,7 @@ void bnx_scope_init_root(struct bnx_scope *root, struct bnx_runtime *runtime);
 /** Spawns from any thread into the root scope. Returns as bnx_runtime_spawn. (spawn.c) */
 int bnx_spawn_root(struct bnx_runtime *runtime, bnx_task_fn fn, void *arg, const void *site);
 
-/** Takes and fills a descriptor; nothing is counted. NULL with *out_error: -ENOMEM, -EAGAIN. (spawn.c) */
+/** Takes and fills a descriptor, counts nothing (spawn.c). NULL, *out_error: -ENOMEM, -EAGAIN. */
 struct bnx_task *bnx_task_make(struct bnx_runtime *runtime, struct bnx_worker *worker,
                                struct bnx_scope *scope, bnx_task_fn fn, void *arg, const void *site,
                                int *out_error);

@@ -38,7 +38,7 @@ int bnx_scope_open(struct bnx_scope *scope, const struct bnx_scope_options *opti
     struct bnx_worker *worker = bnx_worker_current();
     struct bnx_task *self = worker != NULL ? worker->current : NULL;
     if (bnx_unlikely(self == NULL)) {
-        return -EPERM;
+        return bnx_off_task_error();
     }
     init(scope, worker->runtime, self);
     scope->parent = bnx_task_scope(self);
@@ -66,16 +66,15 @@ int bnx_scope_open(struct bnx_scope *scope, const struct bnx_scope_options *opti
 
 void bnx_scope_child_result(struct bnx_scope *scope, struct bnx_task *task, int result) {
     bool is_detached = scope->owner == NULL;
-    /* A child that gives up because its scope was cancelled has not failed. */
-    if (result == -ECANCELED && bnx_load_relaxed(&scope->cancel) != 0) { /* only a flag */
+    /* A child that gives up because it, or its scope, was cancelled has not failed. */
+    if (result == -ECANCELED && (bnx_load_relaxed(&scope->cancel) != 0 || /* only flags */
+                                 bnx_load_relaxed(&task->cancel) != 0)) {
         return;
     }
     if (is_detached) {
-        if (result != -ECANCELED || bnx_load_relaxed(&task->cancel) == 0) { /* as above */
-            bnx_runtime_log(scope->runtime, BNX_LOG_ERROR, "task %llu (%s) failed: %d",
-                            (unsigned long long)task->id,
-                            task->name != NULL ? task->name : "unnamed", result);
-        }
+        bnx_runtime_log(scope->runtime, BNX_LOG_ERROR, "task %llu (%s) failed: %d",
+                        (unsigned long long)task->id, task->name != NULL ? task->name : "unnamed",
+                        result);
         return;
     }
     bnx_lock_acquire(bnx_scope_lock(scope)); /* S2 */
@@ -104,7 +103,7 @@ void bnx_scope_child_left(struct bnx_scope *scope) {
 }
 
 int64_t bnx_scope_root_children(const struct bnx_scope *root) {
-    return bnx_load_acquire(&root->word) >> BNX_SCOPE_COUNT_SHIFT; /* S1 */
+    return bnx_load_seq_cst(&root->word) >> BNX_SCOPE_COUNT_SHIFT; /* R1 S1 */
 }
 
 /* ---- Closing ---- */
@@ -114,8 +113,8 @@ static bool has_room_for(const struct bnx_task *self) {
     return (size_t)(here - self->stack->low) >= INLINE_STACK_BYTES;
 }
 
-/* Takes the newest descriptor if it is a child of this scope that may run on this stack. It is popped
- * before it is looked at: until then a thief may have it. */
+/* Takes the newest descriptor if it is a child of this scope that may run on this stack. It is
+ * popped before it is looked at: until then a thief may have it. */
 static struct bnx_task *take_inline_child(struct bnx_worker *worker, struct bnx_task *self,
                                           struct bnx_scope *scope) {
     void *item = bnx_deque_pop(&worker->deque);
@@ -125,7 +124,7 @@ static struct bnx_task *take_inline_child(struct bnx_worker *worker, struct bnx_
     const unsigned special = BNX_TASK_OWN_STACK | BNX_TASK_FP_STATE;
     struct bnx_task *child = item;
     if (!bnx_item_is_fork(item) && child->scope == scope && (child->flags & special) == 0 &&
-        self->pin_count == 0 && has_room_for(self)) {
+        (self->flags & BNX_TASK_FP_STATE) == 0 && !bnx_task_is_pinned(self) && has_room_for(self)) {
         return child;
     }
     if (bnx_deque_push(&worker->deque, item) != 0) {
@@ -134,8 +133,8 @@ static struct bnx_task *take_inline_child(struct bnx_worker *worker, struct bnx_
     return NULL;
 }
 
-/* Runs unstarted children on this stack, newest first, until one does not fit or others wait for the
- * worker; the rest is flushed when the caller parks. */
+/* Runs unstarted children on this stack, newest first, until one does not fit or others wait for
+ * the worker; the rest is flushed when the caller parks. */
 static struct bnx_worker *run_children(struct bnx_worker *worker, struct bnx_task *self,
                                        struct bnx_scope *scope) {
     for (;;) { /* ends: one descriptor fewer each round */

@@ -37,13 +37,14 @@ static inline void fill(struct bnx_task *task, struct bnx_runtime *runtime,
     task->scope_top = NULL;
     task->on_cpu = 0;
     task->cancel = 0;
-    task->name = NULL;
-    task->site = site;
+    bnx_store_relaxed(&task->name, NULL); /* these two for reports */
+    bnx_store_relaxed(&task->site, site);
     task->cancel_seen = 0;
     task->joiners = 0;
     task->pin_count = 0;
     task->stack_class = runtime->stack_class;
     task->flags = 0;
+    task->is_linked = 0;
     bnx_store_relaxed(&task->state, (uint8_t)BNX_TASK_NEW); /* these two for reports */
     bnx_store_relaxed(&task->id, next_id(runtime, worker));
 }
@@ -67,15 +68,19 @@ static inline void submit(struct bnx_runtime *runtime, struct bnx_worker *worker
         bnx_task_ready(task);
         return;
     }
-    worker->counters.spawned++;
+    bnx_counter_bump(&worker->counters.spawned);
     if (bnx_unlikely(bnx_deque_push(&worker->deque, task) != 0)) {
         bnx_worker_push(worker, task); /* no memory for a larger array */
         return;
     }
-    if (bnx_unlikely(bnx_deque_count(&worker->deque) >= BNX_DEQUE_FLUSH_AT)) {
+    uint32_t unstarted = bnx_deque_count(&worker->deque);
+    if (bnx_unlikely(unstarted >= BNX_DEQUE_FLUSH_AT)) {
         bnx_worker_flush_half(worker);
     }
-    bnx_worker_wake_one(worker);
+    /* A single child is most often run inline at once, or flushed, which wakes. */
+    if (unstarted > 1) {
+        bnx_worker_wake_one(worker);
+    }
     (void)runtime;
 }
 
@@ -111,7 +116,7 @@ static bool is_cancelled(const struct bnx_scope *scope) {
 /* The checks that all spawns from a task share. Returns 0 with the scope to use. */
 static inline int admit_spawn(struct bnx_task *self, struct bnx_scope **scope, bnx_task_fn fn) {
     if (bnx_unlikely(self == NULL)) {
-        return -EPERM;
+        return bnx_off_task_error();
     }
     if (bnx_unlikely(fn == NULL)) {
         return -EINVAL;
@@ -216,7 +221,7 @@ int bnx_spawn_with(struct bnx_scope *scope, const struct bnx_spawn_options *opti
     if (task == NULL) {
         return error;
     }
-    task->name = chosen->name;
+    bnx_store_relaxed(&task->name, chosen->name); /* for reports */
     if (chosen->stack != BNX_STACK_DEFAULT) {
         task->stack_class = (uint8_t)chosen->stack;
         task->flags |= BNX_TASK_OWN_STACK;
@@ -246,7 +251,7 @@ int bnx_spawn_root(struct bnx_runtime *runtime, bnx_task_fn fn, void *arg, const
         worker = NULL;
     }
     int error = 0;
-    (void)bnx_fetch_add_acq_rel(&runtime->root.word, BNX_SCOPE_ONE); /* S1 */
+    (void)bnx_fetch_add_seq_cst(&runtime->root.word, BNX_SCOPE_ONE); /* R1 S1 */
     /* Counted first, then the phase is read: a stop either sees the child or refuses it. */
     if (bnx_load_seq_cst(&runtime->phase) != BNX_PHASE_RUNNING) { /* R1 */
         error = -ESHUTDOWN;

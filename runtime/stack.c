@@ -173,9 +173,9 @@ static struct slab *slab_register(struct bnx_stack_pool *pool, char *start, uint
         slab->pool = pool;
         /* The word needs no company; its reader is ordered by E1. */
         bnx_store_relaxed(&slab->word, (uint64_t)(uintptr_t)start | tag);
-        if (i >= bnx_load_relaxed(&registry.slabs_end)) {  /* our own: under the lock */
-            bnx_store_relaxed(&registry.slabs_end, i + 1); /* as the word */
-        }
+        /* Stored in any case: a simulated run must not tell what earlier ones have left here. */
+        size_t end = bnx_load_relaxed(&registry.slabs_end); /* our own: under the lock */
+        bnx_store_relaxed(&registry.slabs_end, i >= end ? i + 1 : end); /* as the word */
     }
     bnx_lock_release(&registry.lock); /* E2 */
     return found;
@@ -501,10 +501,14 @@ void bnx_stack_pool_fini(struct bnx_stack_pool *pool) {
     if (!pool->is_open) {
         return;
     }
-    size_t end = bnx_load_relaxed(&registry.slabs_end); /* ours are below it */
-    for (size_t i = 0; i < end; i++) {
+    size_t left = 0;
+    for (size_t i = 0; i < BNX_ARRAY_COUNT(pool->depots); i++) {
+        left += pool->depots[i].slab_count;
+    }
+    for (size_t i = 0; i < SLABS_MAX && left > 0; i++) {
         if (slab_is_of(&registry.slabs[i], pool)) {
             slab_remove(pool, &registry.slabs[i]);
+            left--;
         }
     }
     size_t mappings = bnx_load_relaxed(&pool->guard_mappings);       /* alone with the pool */

@@ -3,11 +3,11 @@
  * Stealing: one bounded raid over the other workers.
  *
  * Victims are visited near ones first (SMT sibling, same cache, same node, remote), from a random
- * start with a random stride that is coprime to their number, so that thieves do not all queue at the same
- * one. From a runq half is taken, from a deque the oldest descriptor; the next slot only in the last
- * pass, and only when it has waited long enough that its owner is evidently not about to run it. A
- * victim that ticks and has fewer than two items is left alone: by the time they were here it would
- * have run them.
+ * start with a random stride that is coprime to their number, so that thieves do not all queue at
+ * the same one. From a runq half is taken, from a deque the oldest descriptor; the next slot only
+ * in the last pass, and only when it has waited long enough that its owner is evidently not about
+ * to run it. A victim that ticks and has fewer than two items is left alone: by the time they were
+ * here it would have run them.
  */
 #include "runtime/clock.h"
 #include "runtime/runtime_pvt.h"
@@ -40,7 +40,7 @@ static void *steal_from(struct bnx_worker *thief, struct bnx_worker *victim, boo
     void *item = bnx_deque_steal(&victim->deque, &lost_race);
     if (item != NULL) {
         if (bnx_item_is_fork(item)) {
-            thief->counters.forks_stolen++;
+            bnx_counter_bump(&thief->counters.forks_stolen);
         }
         return item;
     }
@@ -88,7 +88,7 @@ void *bnx_worker_steal(struct bnx_worker *worker) {
             uint32_t end = worker->tier_end[tier];
             void *item = raid_tier(worker, begin, end, pass == PASSES - 1, now_ns);
             if (item != NULL) {
-                worker->counters.steals++;
+                bnx_counter_bump(&worker->counters.steals);
                 return item;
             }
             begin = end;

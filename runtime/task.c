@@ -2,9 +2,9 @@
 /*
  * Running tasks: the one place where stacks are switched, and what happens before and after it.
  *
- * Every switch goes through switch_stacks, a noinline function with the switch in it; the first thing
- * on the other side is finish_switch, which releases the task that was left (T1) and frees a stack
- * that ended. Between the two the thread's carrier remembers what was left.
+ * Every switch goes through switch_stacks, a noinline function with the switch in it; the first
+ * thing on the other side is finish_switch, which releases the task that was left (T1) and frees a
+ * stack that ended. Between the two the thread's carrier remembers what was left.
  */
 #include "runtime/runtime_pvt.h"
 
@@ -17,8 +17,8 @@
 __attribute__((tls_model("initial-exec"),
                visibility("hidden"))) __thread struct bnx_worker *bnx_worker_tls;
 
-/* Compilers compute a thread-local's address once and keep it over a call that comes back on another
- * thread; a volatile asm is evaluated each time. */
+/* Compilers compute a thread-local's address once and keep it over a call that comes back on
+ * another thread; a volatile asm is evaluated each time. */
 struct bnx_worker *bnx_worker_current(void) {
     struct bnx_worker *worker;
 #if defined(__x86_64__)
@@ -39,6 +39,28 @@ struct bnx_worker *bnx_worker_current(void) {
 struct bnx_task *bnx_task_current(void) {
     struct bnx_worker *worker = bnx_worker_current();
     return worker != NULL ? worker->current : NULL;
+}
+
+/* In a fork child the parent's workers do not exist: the one thread that is left runs no task, even
+ * if it was a worker that called fork. Written by the atfork handler alone, before anything else
+ * runs. */
+static bool is_fork_child;
+
+static void forget_worker(void) {
+    bnx_worker_tls = NULL;
+    is_fork_child = true;
+}
+
+int bnx_task_hook_fork(void) {
+    static uint32_t is_hooked;
+    if (bnx_exchange_acq_rel(&is_hooked, 1) != 0) { /* T4: once in a process */
+        return 0;
+    }
+    return -pthread_atfork(NULL, NULL, forget_worker);
+}
+
+int bnx_off_task_error(void) {
+    return is_fork_child ? -ECHILD : -EPERM;
 }
 
 void bnx_worker_bind(struct bnx_worker *worker) {
@@ -127,8 +149,8 @@ static inline void finish_switch(struct bnx_worker *worker, void *own_fake) {
     }
 }
 
-/* A task that is being resumed must have been left completely by its last worker. Returns false when
- * that takes longer than a switch does: that worker has been preempted in the middle of it. */
+/* A task that is being resumed must have been left completely by its last worker. Returns false
+ * when that takes longer than a switch does: that worker has been preempted in the middle of it. */
 static bool has_been_left(struct bnx_task *task) {
     for (int pauses = 0; pauses < 64; pauses++) {
         if (bnx_load_acquire(&task->on_cpu) == 0) { /* T1 */
@@ -146,12 +168,13 @@ static void set_state(struct bnx_task *task, enum bnx_task_state state) {
 /* ---- Taking an item ---- */
 
 /* Not now: it goes behind everything else, a pinned task to its worker's inbox again. */
-static void put_back(struct bnx_worker *worker, void *item) {
-    if (!bnx_item_is_fork(item) && bnx_task_is_pinned(item)) {
-        bnx_task_ready(item);
+static void put_back(struct bnx_worker *worker, struct bnx_task *task) {
+    if (bnx_task_is_pinned(task)) {
+        bnx_task_ready(task);
         return;
     }
-    bnx_global_push(worker->runtime, item, item, 1);
+    bnx_global_push(worker->runtime, task, task, 1);
+    bnx_runtime_wake_one(worker->runtime); /* who sleeps may have the memory that is missing here */
 }
 
 static void task_entry(void);
@@ -169,16 +192,15 @@ static void prepare_start(struct bnx_task *task, struct bnx_stack *stack) {
 
 /*
  * Makes sure that an item can run now: a fork becomes a task, a task has been left by its last
- * worker, a new one has a stack (`given`, one that has just become free, where it fits). Returns NULL
- * when it cannot, with the item back in the global queue: memory will return when something ends.
+ * worker, a new one has a stack (`given`, one that has just become free, where it fits). Returns
+ * NULL when it cannot, with the item back in the global queue: memory returns when tasks end.
  */
 static struct bnx_task *admit(struct bnx_worker *worker, void *item, struct bnx_stack *given) {
     struct bnx_task *task = item;
     if (bnx_item_is_fork(item)) {
         task = bnx_task_of_fork(worker, item);
         if (task == NULL) {
-            put_back(worker, item);
-            return NULL;
+            return NULL; /* given back to its forker, which runs it */
         }
     }
     if (task->stack != NULL) {
@@ -215,7 +237,7 @@ static void occupy(struct bnx_worker *worker, struct bnx_task *task) {
 static void leave_for(struct bnx_worker *worker, const struct side *from, struct bnx_task *task) {
     struct side to = task != NULL ? side_of_task(task) : side_of_carrier(&worker->carrier);
     occupy(worker, task);
-    worker->counters.switches++;
+    bnx_counter_bump(&worker->counters.switches);
     switch_stacks(from, &to);
 }
 
@@ -233,10 +255,10 @@ void bnx_worker_run(struct bnx_worker *worker, void *item) {
 
 /* ---- Parking and yielding ---- */
 
-/* A task that owns its control words takes them along; others find the worker's. */
-static void fp_leave(struct bnx_worker *worker, struct bnx_fp *out_own) {
+/* A task that owns its control words takes them along; others find the thread's. */
+static void fp_leave(const struct bnx_carrier *carrier, struct bnx_fp *out_own) {
     bnx_fp_read(out_own);
-    bnx_fp_swap(out_own, &worker->carrier.fp);
+    bnx_fp_swap(out_own, &carrier->fp);
 }
 
 static void fp_return(const struct bnx_fp *own) {
@@ -258,7 +280,7 @@ static struct bnx_worker *switch_away(struct bnx_worker *worker, struct bnx_task
     bool owns_fp = (self->flags & BNX_TASK_FP_STATE) != 0;
     struct bnx_fp fp;
     if (bnx_unlikely(owns_fp)) {
-        fp_leave(worker, &fp);
+        fp_leave(&worker->carrier, &fp);
     }
     struct bnx_task *next = item == NULL ? NULL : admit(worker, item, NULL);
     struct side from = side_of_task(self);
@@ -334,7 +356,7 @@ static void release_descriptor(struct bnx_worker *worker, struct bnx_task *task)
     bnx_task_finish_handle(worker, task);
 }
 
-/* The task's function has returned. What remains is telling its scope, which the caller does last. */
+/* The task's function has returned. What remains, telling its scope, the caller does last. */
 static void end_task(struct bnx_worker *worker, struct bnx_task *task, int result) {
     if (bnx_unlikely(task->scope_top != NULL)) {
         bnx_panic(__FILE__, __LINE__, "task %llu (%s) returned with a scope still open",
@@ -399,7 +421,7 @@ struct bnx_worker *bnx_task_run_inline(struct bnx_worker *worker, struct bnx_tas
     child->stack = parent->stack;
     bnx_store_relaxed(&child->on_cpu, 1);       /* we hold the task */
     bnx_store_relaxed(&worker->current, child); /* owner-written */
-    worker->counters.inlined++;
+    bnx_counter_bump(&worker->counters.inlined);
     set_state(child, BNX_TASK_RUNNING);
     bnx_store_relaxed(&child->stack->owner, (void *)child); /* for the crash report */
     int result = child->fn(child->arg);
@@ -432,7 +454,15 @@ void bnx_carrier_leave(struct bnx_carrier *carrier, struct bnx_task *task) {
     struct side from = side_of_task(task);
     struct side to = side_of_carrier(carrier);
     int saved_errno = errno_get();
+    bool owns_fp = (task->flags & BNX_TASK_FP_STATE) != 0;
+    struct bnx_fp fp;
+    if (owns_fp) {
+        fp_leave(carrier, &fp);
+    }
     switch_stacks(&from, &to);
     finish_switch(bnx_worker_current(), task->stack->asan_fake_stack);
+    if (owns_fp) {
+        fp_return(&fp);
+    }
     errno_put(saved_errno);
 }

@@ -4,7 +4,7 @@
  *
  * Concepts
  *   A descriptor is pooled and type-stable: its memory belongs to the runtime until that is
- *   destroyed, so a stale pointer to one may be read, and a stale wake fails by its sequence number.
+ *   destroyed, so a stale pointer may be read, and a stale wake fails by its sequence number.
  *
  *   item     what the queues hold: a task, or a fork with bit 0 set. Both begin with a link word.
  *   current  the task on a worker. It is in no queue.
@@ -13,11 +13,12 @@
  *
  * The wait word {sequence << 3 | state} decides who that party is:
  *
- *     IDLE --begin--> WAITING --claim (waker | canceller | timer)--> CLAIMED --ready--> (runs) --end--> IDLE
+ *     IDLE --begin--> WAITING --claim (waker | canceller | timer)--> CLAIMED --ready, end--> IDLE
+ *
  *     IDLE --begin--> OP --completion--> IDLE (ready)
- *                     OP --canceller--> OP_CANCEL_QUEUED --its message is handled--> OP_CANCEL_SENT
- *                                       OP_CANCEL_QUEUED --completion--> OP_DONE_QUEUED --message--> IDLE (ready)
- *                                       OP_CANCEL_SENT --completion--> IDLE (ready)
+ *       OP --canceller--> OP_CANCEL_QUEUED --its message is handled--> OP_CANCEL_SENT
+ *         OP_CANCEL_QUEUED --completion--> OP_DONE_QUEUED --message--> IDLE (ready)
+ *         OP_CANCEL_SENT --completion--> IDLE (ready)
  *
  *   WAITING may be claimed by anybody who knows the sequence number; one CAS decides. OP is a wait
  *   for the kernel: a cancel only asks, and the terminal completion alone ends it, because the
@@ -26,19 +27,20 @@
  *   must not resume the task, which is what OP_DONE_QUEUED is for.
  *
  * Invariants
- *   one place   a task is at any time exactly one of: current on a worker, in one queue, claimed and
- *               about to be queued, waiting, beneath its inline child, in the offload pool, done.
+ *   one place   a task is at any time exactly one of: current on a worker, in one queue, claimed
+ *               and about to be queued, waiting, beneath its inline child, offloaded, done.
  *   on_cpu      1 from the moment a worker takes the task until its registers are saved; whoever
  *               resumes it waits for 0.
  *
  * Ordering
  *   T1 switch    finish_switch store-release on_cpu = 0 -> resume load-acquire on_cpu: the saved
  *                registers are complete.
- *   T2 wait      the waiter's store seq_cst wait = WAITING, then load seq_cst of the runtime's cancel
- *                epoch; the canceller's fetch_add seq_cst of the epoch, then load seq_cst of wait.
- *                At least one sees the other: no cancel is lost.
+ *   T2 wait      the waiter's store seq_cst wait = WAITING, then load seq_cst of the runtime's
+ *                cancel epoch; the canceller's fetch_add seq_cst of the epoch, then load seq_cst of
+ *                wait. At least one sees the other: no cancel is lost.
  *   T3 claim     the claimer's CAS acq_rel of wait; what the waiter wrote before is visible to it.
  *                The claimer's later writes (wake_code) travel with the queue that ready() uses.
+ *   T4 hook      exchange acq_rel of a flag: one thread registers the fork handler.
  */
 #ifndef BNX_RUNTIME_TASK_PVT_H
 #define BNX_RUNTIME_TASK_PVT_H
@@ -50,6 +52,7 @@
 #include "runtime/mpscq.h"
 #include "runtime/stack.h"
 
+#include <bonxie/fork.h>
 #include <bonxie/scope.h>
 #include <bonxie/task.h>
 
@@ -103,18 +106,18 @@ enum bnx_wake_code {
     BNX_WAKE_CANCEL = 1 /* look at the cancel state and give up */
 };
 
+/* Written before the task is shared, and constant from then on. */
 enum bnx_task_flag {
     BNX_TASK_KEEP_HANDLE = 1u << 0, /* the descriptor outlives the task, for bnx_join */
     BNX_TASK_PINNED = 1u << 1,      /* spawned for one worker; never in a stealable queue */
     BNX_TASK_FP_STATE = 1u << 2,    /* owns mxcsr/x87/FPCR */
     BNX_TASK_ARG_HEAP = 1u << 3,    /* arg was copied to the heap and is freed at the end */
     BNX_TASK_FORK = 1u << 4,        /* runs a stolen fork; arg is the struct bnx_fork */
-    BNX_TASK_LINKED = 1u << 5,      /* in its scope's members; under that scope's lock */
-    BNX_TASK_ROOT_HANDLE = 1u << 6, /* of the root scope: the last of task and handle frees it */
-    BNX_TASK_OWN_STACK = 1u << 7 /* a stack class was given at spawn: not run on another's stack */
+    BNX_TASK_ROOT_HANDLE = 1u << 5, /* of the root scope: the last of task and handle frees it */
+    BNX_TASK_OWN_STACK = 1u << 6 /* a stack class was given at spawn: not run on another's stack */
 };
 
-#define BNX_TASK_ARG_BYTES 40 /* an argument copied at spawn that fits needs no heap */
+#define BNX_TASK_ARG_BYTES 32 /* an argument copied at spawn that fits needs no heap */
 
 struct bnx_task {
     struct bnx_message message;  /* link in a queue or inbox; whoever holds the task */
@@ -130,15 +133,15 @@ struct bnx_task {
     uint32_t on_cpu; /* any thread; T1 */
     uint32_t cancel; /* nonzero once bnx_cancel was called for it; any thread */
 
-    uint64_t id;                  /* immutable after spawn; 0 = the descriptor is free */
-    const char *name;             /* the task itself; read by reports */
-    const void *site;             /* return address of the spawn; immutable after spawn */
-    const void *wait_object;      /* what it waits on: an fd or an address; reports only */
-    uint64_t since_ns;            /* when it began to wait, by the worker's clock; reports only */
+    uint64_t id;             /* immutable after spawn; 0 = the descriptor is free */
+    const char *name;        /* the task itself; read by reports */
+    const void *site;        /* return address of the spawn; immutable after spawn */
+    const void *wait_object; /* what it waits on: an fd or an address; reports only */
+    uint64_t since_ns;       /* when it began to wait, by the worker's clock; reports only */
     void *op;                /* the driver's record of the op in flight; for a cancel; the task */
-    uint64_t cancel_seen;         /* cancel epoch up to which its chain was found clean; the task */
-    uintptr_t joiners;            /* a struct bnx_waitq: who waits in bnx_join */
-    struct bnx_task *handle_next; /* in scope->handles; under that scope's lock */
+    uint64_t cancel_seen;    /* cancel epoch up to which its chain was found clean; the task */
+    uintptr_t joiners;       /* a struct bnx_waitq: who waits in bnx_join */
+    struct bnx_task *handle_next;   /* in scope->handles; under that scope's lock */
     CK_LIST_ENTRY(bnx_task) member; /* in scope->members; under that scope's lock */
     int32_t result;                 /* of fn; written before the end is published */
     uint16_t worker;                /* pinned: its worker. In an op: whose ring holds it */
@@ -147,10 +150,11 @@ struct bnx_task {
     uint8_t state;                  /* enum bnx_task_state; relaxed, for reports */
     uint8_t wait_reason;            /* enum bnx_wait_reason; relaxed, for reports */
     uint8_t stack_class;            /* enum bnx_stack_class; immutable after spawn */
-    uint8_t flags;                  /* enum bnx_task_flag; the holder of the task */
+    uint8_t flags;                  /* enum bnx_task_flag; immutable after spawn */
     uint8_t handle_count;           /* ROOT_HANDLE: the task and its handle; any thread */
-    uint8_t padding_[2];
-    _Alignas(8) unsigned char copy[BNX_TASK_ARG_BYTES]; /* of the argument (bnx_spawn_copy) */
+    uint8_t is_linked;              /* in its scope's members; the task itself */
+    uint8_t padding_[1];
+    _Alignas(16) unsigned char copy[BNX_TASK_ARG_BYTES]; /* of the argument (bnx_spawn_copy) */
 };
 _Static_assert(sizeof(struct bnx_task) <= 256, "a task that has not started costs one descriptor");
 _Static_assert(offsetof(struct bnx_task, message) == 0, "an item's first word is its queue link");
@@ -171,8 +175,14 @@ static inline bool bnx_item_is_fork(const void *item) {
  */
 struct bnx_worker *bnx_worker_current(void);
 
-/** Returns the current task, or NULL off a task (worker's own stack, offload pool, foreign thread). */
+/** Returns the current task, or NULL (a worker's own stack, the offload pool, a foreign thread). */
 struct bnx_task *bnx_task_current(void);
+
+/** What a call that needs a task returns where none runs: -EPERM, or -ECHILD in a fork child. */
+int bnx_off_task_error(void);
+
+/** What a call that needs a task says where there is none: -EPERM; -ECHILD in a fork child. */
+int bnx_off_task_error(void);
 
 /**
  * Parks the current task until somebody calls bnx_task_ready for it. The caller has published the
@@ -210,13 +220,14 @@ static inline uint64_t bnx_wait_next_sequence(const struct bnx_task *self) {
 bool bnx_wait_withdraw(struct bnx_task *self);
 
 /**
- * Claims a wait. Returns true: the caller must call bnx_task_ready, exactly once. False: the wait is
- * over or somebody else has claimed it.
+ * Claims a wait. Returns true: the caller must call bnx_task_ready, exactly once. False: the wait
+ * is over or somebody else has claimed it.
  */
 bool bnx_wait_claim(struct bnx_task *task, uint64_t sequence, enum bnx_wake_code code);
 
 /**
- * Ends a claimed wait after the park. Returns 0 when woken; when cancelled -ECANCELED or -ETIMEDOUT.
+ * Ends a claimed wait after the park.
+ * Returns 0 when woken; when cancelled -ECANCELED or -ETIMEDOUT.
  */
 int bnx_wait_end(struct bnx_task *self);
 
@@ -232,6 +243,11 @@ void bnx_task_spend(struct bnx_task *self);
 /** The scope whose cancel counts for the task now: its innermost open one, else its own. */
 static inline struct bnx_scope *bnx_task_scope(const struct bnx_task *task) {
     return task->scope_top != NULL ? task->scope_top : task->scope;
+}
+
+/** The task on whose behalf a taken fork runs; NULL for any other. Alive until the fork's join. */
+static inline struct bnx_task *bnx_task_forker(const struct bnx_task *task) {
+    return (task->flags & BNX_TASK_FORK) != 0 ? ((const struct bnx_fork *)task->arg)->forker : NULL;
 }
 
 /** True when the task may run on task->worker only. */

@@ -2,11 +2,11 @@
 /*
  * How an OS thread that is no task waits: on an event count of its own, Concurrency Kit's ck_ec.
  *
- * A block comes from a list that only grows, and goes back to it: a waker that is late touches memory
- * that is still a block, and wakes somebody who looks again. Blocks are never freed.
+ * A block comes from a list that only grows, and goes back to it: a waker that is late touches
+ * memory that is still a block, and wakes somebody who looks again. Blocks are never freed.
  *
  * Ordering
- *   V1 signal -> wait returns. ck_ec is invisible to ThreadSanitizer; the edge is announced beside it.
+ *   V1 signal -> wait returns. ck_ec is invisible to ThreadSanitizer: the edge is announced to it.
  */
 #ifndef BNX_RUNTIME_THREAD_WAIT_H
 #define BNX_RUNTIME_THREAD_WAIT_H

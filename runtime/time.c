@@ -14,6 +14,10 @@ uint64_t bnx_now(void) {
 
 /* Off a task: the thread itself sleeps, on a word that nobody changes. */
 static int thread_sleep_until(uint64_t deadline_ns) {
+    int error = bnx_off_task_error();
+    if (error == -ECHILD) {
+        return error;
+    }
     uint32_t word = 0;
     while (bnx_clock_now() <
            deadline_ns) { /* ends with time; signals and spurious wakes go round */

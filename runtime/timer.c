@@ -83,8 +83,8 @@ void bnx_timer_end(struct bnx_worker *worker, struct bnx_timer_node *node) {
     bnx_timer_give_back(worker, node);
 }
 
-/* The node may be ended and freed by its owner the moment it is finished: finish comes before the wake,
- * and after the cancel walk. */
+/* The node may be ended and freed by its owner the moment it is finished: finish comes before the
+ * wake, and after the cancel walk. */
 static void fire(struct bnx_timer *timer) {
     struct bnx_timer_node *node = BNX_CONTAINER_OF(timer, struct bnx_timer_node, timer);
     if (timer->kind == BNX_TIMER_WAKE) {

@@ -3,8 +3,8 @@
  * Timers that belong to somebody: a sleeping task, a scope with a deadline.
  *
  * Concepts
- *   A node is pooled and owned by who started it, from bnx_timer_start to bnx_timer_end, also after it
- *   has fired. It sits in the wheel of the worker that started it, its home.
+ *   A node is pooled and owned by who started it, from bnx_timer_start to bnx_timer_end, also after
+ *   it has fired. It sits in the wheel of the worker that started it, its home.
  *   Ending a node elsewhere than at home cancels it by one CAS on its word; the node then travels
  *   home as a message and is unlinked and freed there.
  *   Firing happens at home, or by a rescuer, and outside the service lock. While a node fires its

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The wait word of a task: publishing, claiming, ending a wait; ops; the cancel check (task_pvt.h). */
+/* The wait word: publishing, claiming, ending a wait; ops; the cancel check (task_pvt.h). */
 #include "runtime/runtime_pvt.h"
 #include "runtime/scope_pvt.h"
 
@@ -22,18 +22,27 @@ const char *bnx_wait_reason_name(enum bnx_wait_reason reason) {
 
 /* Walks from the task's innermost scope to the root. A scope is cancelled by its own word or by a
  * cancel of the task that opened it. All of them are alive: each encloses the next. */
+static bool is_cancelled_task(const struct bnx_task *task) {
+    for (; task != NULL; task = bnx_task_forker(task)) { /* ends: forks nest on live frames */
+        if (bnx_load_relaxed(&task->cancel) != 0) { /* only a flag, nothing is reached through it */
+            return true;
+        }
+    }
+    return false;
+}
+
 static BNX_COLD int cancel_check_slow(struct bnx_task *self, uint64_t epoch) {
-    if (bnx_load_relaxed(&self->cancel) != 0) { /* only a flag, nothing is reached through it */
+    if (is_cancelled_task(self)) {
         return -ECANCELED;
     }
     const struct bnx_scope *innermost = bnx_task_scope(self);
     for (const struct bnx_scope *scope = innermost; scope != NULL; scope = scope->parent) {
-        uint64_t cancel = bnx_load_relaxed(&scope->cancel); /* as above */
+        uint64_t cancel = bnx_load_relaxed(&scope->cancel); /* only a flag */
         if (cancel != 0) {
             bool is_own_deadline = scope == innermost && (cancel & BNX_CANCEL_DEADLINE) != 0;
             return is_own_deadline ? -ETIMEDOUT : -ECANCELED;
         }
-        if (scope->owner != NULL && bnx_load_relaxed(&scope->owner->cancel) != 0) { /* as above */
+        if (is_cancelled_task(scope->owner)) {
             return -ECANCELED;
         }
     }
@@ -41,8 +50,8 @@ static BNX_COLD int cancel_check_slow(struct bnx_task *self, uint64_t epoch) {
     return 0;
 }
 
-/* The canceller sets its flag before it bumps the epoch, so a flag of the epoch read here is seen by
- * the walk that follows (T2). */
+/* The canceller sets its flag before it bumps the epoch, so a flag of the epoch read here is seen
+ * by the walk that follows (T2). */
 static inline int cancel_check(struct bnx_task *self) {
     uint64_t epoch = bnx_load_seq_cst(&self->runtime->cancel_epoch); /* T2 */
     return bnx_likely(epoch == self->cancel_seen) ? 0 : cancel_check_slow(self, epoch);
@@ -180,21 +189,75 @@ bool bnx_op_is_cancel_wanted(const struct bnx_task *task) {
     return BNX_WAIT_STATE(word) == BNX_WAIT_OP_CANCEL_SENT;
 }
 
-/* The cancel request has reached the worker whose driver holds the op. */
-static void deliver_cancel(struct bnx_worker *worker, struct bnx_message *message) {
-    struct bnx_task *task = BNX_CONTAINER_OF(message, struct bnx_task, message);
+/* ---- Cancel requests, on their way to the driver that holds the op ---- */
+
+static void push_cancel(struct bnx_worker *worker, struct bnx_task *task) {
+    struct bnx_mpscq_node *node = &task->message.node;
+    struct bnx_mpscq_node *first = bnx_load_relaxed(&worker->cancels); /* the CAS decides */
+    do { /* lock-free: a failure is another's success */
+        node->next = first;
+    } while (!bnx_cas_seq_cst(&worker->cancels, &first, node)); /* W4 */
+    bnx_runtime_wake(worker->runtime, worker->index);
+    bnx_watchdog_kick(worker->runtime);
+}
+
+static struct bnx_task *pop_all_cancels(struct bnx_worker *worker) {
+    struct bnx_mpscq_node *node = bnx_exchange_seq_cst(&worker->cancels, NULL); /* W4 */
+    return node != NULL ? BNX_CONTAINER_OF(node, struct bnx_task, message.node) : NULL;
+}
+
+static struct bnx_task *next_cancel(const struct bnx_task *task) {
+    struct bnx_mpscq_node *node = task->message.node.next;
+    return node != NULL ? BNX_CONTAINER_OF(node, struct bnx_task, message.node) : NULL;
+}
+
+/* The op had completed while the request was queued: the node is ours now, so the task goes on. */
+static void resume_done(struct bnx_task *task) {
     uint64_t word = bnx_load_acquire(&task->wait); /* T3 */
-    uint64_t sequence = BNX_WAIT_SEQUENCE(word);
-    if (BNX_WAIT_STATE(word) == BNX_WAIT_OP_CANCEL_QUEUED &&
-        bnx_cas_acq_rel(&task->wait, &word, /* T3 */
-                        BNX_WAIT_WORD(sequence, BNX_WAIT_OP_CANCEL_SENT))) {
-        worker->driver->ops->cancel(worker->driver, task);
-        return;
-    }
     BNX_CHECK(BNX_WAIT_STATE(word) == BNX_WAIT_OP_DONE_QUEUED);
-    bnx_store_relaxed(&task->wait,
-                      BNX_WAIT_WORD(sequence, BNX_WAIT_IDLE)); /* nobody else acts now */
+    /* Relaxed: nobody else acts on this state. */
+    bnx_store_relaxed(&task->wait, BNX_WAIT_WORD(BNX_WAIT_SEQUENCE(word), BNX_WAIT_IDLE));
     bnx_task_ready(task);
+}
+
+/* Hands the request to the driver. False: the op has completed meanwhile. */
+static bool send_cancel(struct bnx_worker *worker, struct bnx_task *task) {
+    uint64_t word = bnx_load_acquire(&task->wait); /* T3 */
+    uint64_t sent = BNX_WAIT_WORD(BNX_WAIT_SEQUENCE(word), BNX_WAIT_OP_CANCEL_SENT);
+    if (BNX_WAIT_STATE(word) != BNX_WAIT_OP_CANCEL_QUEUED ||
+        !bnx_cas_acq_rel(&task->wait, &word, sent)) { /* T3 */
+        return false;
+    }
+    worker->driver->ops->cancel(worker->driver, task);
+    return true;
+}
+
+void bnx_cancels_send(struct bnx_worker *worker, bool is_in_handler) {
+    struct bnx_task *task = pop_all_cancels(worker);
+    while (task != NULL) { /* ends: a list that nobody adds to */
+        struct bnx_task *next = next_cancel(task);
+        if (!send_cancel(worker, task)) {
+            if (is_in_handler) {
+                push_cancel(worker, task); /* a handler may not touch the queues of ready tasks */
+            } else {
+                resume_done(task);
+            }
+        }
+        task = next;
+    }
+}
+
+void bnx_cancels_resume_done(struct bnx_worker *victim) {
+    struct bnx_task *task = pop_all_cancels(victim);
+    while (task != NULL) { /* as above */
+        struct bnx_task *next = next_cancel(task);
+        if (BNX_WAIT_STATE(bnx_load_acquire(&task->wait)) == BNX_WAIT_OP_DONE_QUEUED) { /* T3 */
+            resume_done(task);
+        } else {
+            push_cancel(victim, task); /* the owner's, or its handler's, to send */
+        }
+        task = next;
+    }
 }
 
 void bnx_task_interrupt(struct bnx_task *task) {
@@ -211,6 +274,5 @@ void bnx_task_interrupt(struct bnx_task *task) {
                          BNX_WAIT_WORD(sequence, BNX_WAIT_OP_CANCEL_QUEUED))) {
         return;
     }
-    task->message.deliver = deliver_cancel;
-    bnx_worker_send(&task->runtime->workers[task->worker], &task->message);
+    push_cancel(&task->runtime->workers[task->worker], task);
 }

@@ -3,19 +3,19 @@
  * The wait queue of something that happens once: a future is set, a task ends.
  *
  * Concepts
- *   One word {first waiter | LOCK | DONE}. A waiter is a node in the frame of whoever waits, task or
- *   OS thread; the queue knows neither and calls the node's wake function.
+ *   One word {first waiter | LOCK | DONE}. A waiter is a node in the frame of whoever waits, task
+ *   or OS thread; the queue knows neither and calls the node's wake function.
  *   LOCK is held for a few instructions; waiting for it yields after 64 pauses.
  *
  * Leaving
- *   Whoever added a node leaves its frame only after bnx_waitq_remove returned true (it was unlinked
- *   under LOCK), or after the node was marked: the setter reads the next pointer, calls wake, and
- *   wake marks the node as its last touch of it. DONE alone is not enough: the setter may still be
- *   on its way to the node.
+ *   Whoever added a node leaves its frame only after bnx_waitq_remove returned true (it was
+ *   unlinked under LOCK), or after the node was marked: the setter reads the next pointer, calls
+ *   wake, and wake marks the node as its last touch of it. DONE alone is not enough: the setter may
+ *   still be on its way to the node.
  *
  * Ordering
  *   Q1 lock   acquired by CAS -> released by a store-release of the word.
- *   Q2 done   complete's store-release of DONE -> is_done's load-acquire: what the setter wrote before.
+ *   Q2 done   complete's store-release of DONE -> is_done's load-acquire: what the setter wrote.
  *   Q3 mark   the setter's last touch, store-release -> the leaver's load-acquire.
  */
 #ifndef BNX_RUNTIME_WAITQ_H
@@ -38,15 +38,15 @@ struct bnx_waitq {
     uintptr_t word; /* any thread */
 };
 
-/** Adds a node (its wake set). Returns true; false: done already, the node was not touched by anyone. */
+/** Adds a node (its wake set). Returns true; false: done already, nobody has touched the node. */
 bool bnx_waitq_add(struct bnx_waitq *queue, struct bnx_waiter *waiter);
 
-/** Unlinks an added node. True: it may be left. False: a setter has taken it; see bnx_waiter_wait_mark. */
+/** Unlinks an added node. True: it may be left. False: taken by a setter: bnx_waiter_wait_mark. */
 bool bnx_waitq_remove(struct bnx_waitq *queue, struct bnx_waiter *waiter);
 
 /**
- * Sets DONE and wakes all, first added first. Returns false when it was done before: nothing happened.
- * `before` runs under LOCK while it is not done yet: it stores the value. May be NULL.
+ * Sets DONE and wakes all, first added first. Returns false when it was done before: nothing
+ * happened. `before` runs under LOCK while it is not done yet: it stores the value. May be NULL.
  * The queue itself is not touched after DONE is visible.
  */
 bool bnx_waitq_complete(struct bnx_waitq *queue, void (*before)(void *arg), void *arg);
@@ -61,7 +61,7 @@ static inline void bnx_waiter_mark(struct bnx_waiter *waiter) {
     bnx_store_release(&waiter->is_marked, 1); /* Q3 */
 }
 
-/** Waits until the setter is through with a node that it has taken. A few instructions of the setter. */
+/** Waits until the setter is through with a node that it has taken: a few instructions. */
 void bnx_waiter_wait_mark(const struct bnx_waiter *waiter);
 
 #endif

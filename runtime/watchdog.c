@@ -3,23 +3,26 @@
  * The watchdog: a thread that sees workers that have stopped ticking, and has others do their work.
  *
  * Concepts
- *   Once a millisecond it compares each worker's heartbeat with the last one. A worker whose task has
- *   run for a whole millisecond without a tick is stalled. Its queues can be stolen from anyway; its
- *   completions and timers cannot, so
- *     1 the worker's thread gets the rescue signal, whose handler lets the kernel post completions (a
- *       deferred ring posts nothing while its owner computes);
- *     2 an idle worker gets a message to serve the victim: it enters the victim's service, reaps its
- *       completions, fires its timers, and runs whom they wake.
+ *   Once a millisecond it compares each worker's heartbeat with the last one. A worker whose task
+ *   has run for a whole millisecond without a tick is stalled. Its queues can be stolen from
+ *   anyway; its completions and timers cannot, so
+ *     1 the worker's thread gets the rescue signal, whose handler lets the kernel post completions
+ *       (a deferred ring posts nothing while its owner computes);
+ *     2 an idle worker gets a message to serve the victim: it enters the victim's service, reaps
+ *       its completions, fires its timers, and runs whom they wake.
  *   A signal is sent when the thread has used CPU since the last look, or has been blocked for ten
  *   milliseconds: a thread that is merely preempted needs none. At most one is unacknowledged.
- *   A stall of ten milliseconds is reported once, with the task that causes it.
+ *   A stall is reported once, with the task that causes it: ten milliseconds of CPU time, or of
+ *   sleep in a call. Waiting for a CPU is neither.
  *   The watchdog also stands behind two relaxed shortcuts of the scheduler: it wakes a worker when
  *   work is queued anywhere while one sleeps, and asks a worker to poll that has not for a round.
  *   It sleeps while all workers do; who comes awake calls bnx_watchdog_kick.
  *
  * Ordering
- *   D1 sleep: the watchdog's store seq_cst of `asleep`, then its look at the parked bits; a worker's
- *      unpark (seq_cst, idle.h), then its load seq_cst of `asleep`.
+ *   D1 sleep: the watchdog's store seq_cst of `asleep`, then its look at the parked bits; a
+ *      worker's unpark (seq_cst, idle.h), then its load seq_cst of `asleep`.
+ *   D3 start: store-release of runtime->watchdog once it is whole -> load-acquire by kick and
+ *      stalls, which workers call before it is there.
  *   D2 the rescue message is in flight between store-release is_sent = 1 and the rescuer's 0.
  */
 #include "runtime/clock.h"
@@ -29,6 +32,7 @@
 #include "runtime/timer.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #define ROUND_NS BNX_NS_PER_MS
@@ -46,6 +50,7 @@ struct watch {
     uint64_t polls;
     uint64_t since_ns;     /* when the heartbeat was seen to change last */
     uint64_t cpu_ns;       /* CPU time of the thread at the last look */
+    uint64_t cpu_used_ns;  /* CPU time used in this stall */
     uint64_t cpu_since_ns; /* when that changed last */
     bool is_reported;
 };
@@ -60,13 +65,14 @@ struct bnx_watchdog {
 };
 
 uint64_t bnx_watchdog_stalls(const struct bnx_runtime *runtime) {
-    return runtime->watchdog != NULL ? bnx_load_relaxed(&runtime->watchdog->stalls) : 0;
+    const struct bnx_watchdog *watchdog = bnx_load_acquire(&runtime->watchdog); /* D3 */
+    return watchdog != NULL ? bnx_load_relaxed(&watchdog->stalls) : 0;
 }
 
 void bnx_watchdog_kick(struct bnx_runtime *runtime) {
-    struct bnx_watchdog *watchdog = runtime->watchdog;
-    if (watchdog != NULL && bnx_load_seq_cst(&watchdog->asleep) != 0 && /* D1 */
-        bnx_exchange_seq_cst(&watchdog->asleep, 0) != 0) {              /* D1 */
+    struct bnx_watchdog *watchdog = bnx_load_acquire(&runtime->watchdog); /* D3 */
+    if (watchdog != NULL && bnx_load_seq_cst(&watchdog->asleep) != 0 &&   /* D1 */
+        bnx_exchange_seq_cst(&watchdog->asleep, 0) != 0) {                /* D1 */
         (void)bnx_os.futex_wake(&watchdog->asleep, 1);
     }
 }
@@ -84,7 +90,7 @@ static void serve(struct bnx_worker *rescuer, struct bnx_worker *victim) {
         served += bnx_timers_fire_for(victim, now_ns);
     }
     if (served != 0) {
-        rescuer->counters.rescues++;
+        bnx_counter_bump(&rescuer->counters.rescues);
     }
 }
 
@@ -114,7 +120,7 @@ static bool has_private_work(struct bnx_worker *worker, uint64_t now_ns) {
 static void report(struct bnx_watchdog *watchdog, struct watch *watch, uint64_t now_ns) {
     watch->is_reported = true;
     bnx_store_relaxed(&watchdog->stalls, watchdog->stalls + 1); /* one writer */
-    /* Relaxed and stale at once, but descriptors are type-stable: at worst another task is named. */
+    /* Relaxed, stale at once; descriptors are type-stable: at worst another task is named. */
     const struct bnx_task *task = bnx_load_relaxed(&watch->victim->current);
     char line[256] = "no task";
     if (task != NULL) {
@@ -125,21 +131,53 @@ static void report(struct bnx_watchdog *watchdog, struct watch *watch, uint64_t 
                     (unsigned long long)((now_ns - watch->since_ns) / BNX_NS_PER_MS), line);
 }
 
-/* Has an idle worker serve the victim. */
-static void send_rescuer(struct bnx_watchdog *watchdog, struct watch *watch) {
+/* A worker that can serve the victim: one that sleeps, else one that ticks. NULL: none. */
+static struct bnx_worker *find_rescuer(const struct bnx_watchdog *watchdog,
+                                       const struct watch *watch) {
     struct bnx_runtime *runtime = watchdog->runtime;
+    struct bnx_worker *ticking = NULL;
+    for (uint32_t i = 0; i < runtime->worker_count; i++) {
+        struct bnx_worker *worker = &runtime->workers[i];
+        if (worker == watch->victim) {
+            continue;
+        }
+        if (is_parked(runtime, i)) {
+            return worker;
+        }
+        if (watchdog->watches[i].since_ns > watch->since_ns) {
+            ticking = worker;
+        }
+    }
+    return ticking;
+}
+
+static void send_rescuer(struct bnx_watchdog *watchdog, struct watch *watch) {
     if (bnx_load_acquire(&watch->is_sent) != 0) { /* D2 */
         return;
     }
-    for (uint32_t i = 0; i < runtime->worker_count; i++) {
-        struct bnx_worker *worker = &runtime->workers[i];
-        bool is_ticking = watchdog->watches[i].since_ns > watch->since_ns;
-        if (worker != watch->victim && (is_parked(runtime, i) || is_ticking)) {
-            bnx_store_release(&watch->is_sent, 1); /* D2 */
-            bnx_worker_send(worker, &watch->message);
-            return;
-        }
+    struct bnx_worker *rescuer = find_rescuer(watchdog, watch);
+    if (rescuer != NULL) {
+        bnx_store_release(&watch->is_sent, 1); /* D2 */
+        bnx_worker_send(rescuer, &watch->message);
     }
+}
+
+/* Whether the thread sleeps in the kernel, rather than waits for a CPU: the letter after the name
+ * in its stat file. */
+static bool is_asleep(const struct bnx_worker *worker) {
+    char path[64];
+    char text[256];
+    (void)snprintf(path, sizeof(path), "/proc/self/task/%u/stat", worker->tid);
+    int fd = bnx_os.openat(AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
+    if (fd < 0) {
+        return false;
+    }
+    ssize_t bytes = bnx_os.read(fd, text, sizeof(text) - 1);
+    (void)bnx_os.close(fd);
+    text[bytes > 0 ? bytes : 0] = '\0';
+    const char *name_end = strrchr(text, ')');
+    return name_end != NULL &&
+           (strncmp(name_end, ") S", 3) == 0 || strncmp(name_end, ") D", 3) == 0);
 }
 
 static void handle_stall(struct bnx_watchdog *watchdog, struct watch *watch, uint64_t now_ns) {
@@ -149,17 +187,15 @@ static void handle_stall(struct bnx_watchdog *watchdog, struct watch *watch, uin
     bool is_running =
         bnx_os.thread_cpu_clock((int)victim->tid, &cpu_ns) != 0 || cpu_ns != watch->cpu_ns;
     if (is_running) {
+        watch->cpu_used_ns += watch->cpu_ns != 0 ? cpu_ns - watch->cpu_ns : 0;
         watch->cpu_ns = cpu_ns;
         watch->cpu_since_ns = now_ns;
     }
-    if (!watch->is_reported && now_ns - watch->since_ns >= REPORT_NS) {
+    bool is_blocked = now_ns - watch->cpu_since_ns >= BLOCKED_NS && is_asleep(victim);
+    if (!watch->is_reported && (watch->cpu_used_ns >= REPORT_NS || is_blocked)) {
         report(watchdog, watch, now_ns);
     }
-    if (!has_private_work(victim, now_ns)) {
-        return;
-    }
-    bool is_blocked = now_ns - watch->cpu_since_ns >= BLOCKED_NS;
-    if ((runtime->flags & BNX_NO_RESCUE) == 0) {
+    if ((runtime->flags & BNX_NO_RESCUE) == 0 && has_private_work(victim, now_ns)) {
         if (is_running || is_blocked) {
             bnx_rescue_signal(victim);
         }
@@ -181,6 +217,8 @@ static bool look_at(struct bnx_watchdog *watchdog, struct watch *watch, uint64_t
         watch->polls = polls;
         watch->since_ns = now_ns;
         watch->cpu_since_ns = now_ns;
+        watch->cpu_ns = 0;
+        watch->cpu_used_ns = 0;
         watch->is_reported = false;
     } else if (now_ns - watch->since_ns >= ROUND_NS) {
         handle_stall(watchdog, watch, now_ns);
@@ -191,6 +229,10 @@ static bool look_at(struct bnx_watchdog *watchdog, struct watch *watch, uint64_t
 /* Work in a queue that any worker may take, while one sleeps. */
 static void wake_for_queued(struct bnx_runtime *runtime) {
     if (!bnx_idle_may_wake(&runtime->idle)) {
+        return;
+    }
+    if (bnx_load_relaxed(&runtime->global.count) != 0) { /* a hint */
+        bnx_runtime_wake_one(runtime);
         return;
     }
     for (uint32_t i = 0; i < runtime->worker_count; i++) {

@@ -10,7 +10,7 @@
 
 /* Messages handled in one visit of the loop; the rest waits for the next one. */
 #define MESSAGES_PER_VISIT 256
-/* Items taken from the global queue at once: its lock is shared, a worker's fair share is not more. */
+/* Items taken from the global queue at once: a fair share, and few holds of a shared lock. */
 #define GLOBAL_BATCH BNX_CAPACITY(32, 2)
 /* The spin before a park adapts between these; see rest(). */
 #define SPIN_NS_MAX BNX_SPIN_NS_FIRST
@@ -66,6 +66,9 @@ void bnx_worker_rescue_leave(struct bnx_worker *victim) {
 /* ---- The loop ---- */
 
 static void handle_messages(struct bnx_worker *worker) {
+    if (bnx_load_relaxed(&worker->cancels) != NULL) { /* a hint: this is not the last look */
+        bnx_cancels_send(worker, false);
+    }
     for (int i = 0; i < MESSAGES_PER_VISIT; i++) {
         struct bnx_mpscq_node *node = bnx_mpscq_pop(&worker->inbox);
         if (node == NULL) {
@@ -79,8 +82,13 @@ static void handle_messages(struct bnx_worker *worker) {
 /* Asks the outside: completions, timers, messages. */
 static void poll_outside(struct bnx_worker *worker) {
     bnx_store_relaxed(&worker->poll_requested, 0); /* a hint */
+    uint32_t ticks = worker->tick - worker->poll_tick;
+    if (ticks != 0) {
+        uint64_t slice_ns = (bnx_clock_now() - worker->poll_ns) / ticks;
+        worker->slice_ns = (3 * worker->slice_ns + slice_ns) / 4;
+    }
     worker->poll_tick = worker->tick;
-    worker->counters.polls++;
+    bnx_counter_bump(&worker->counters.polls);
     worker->driver->ops->poll(worker->driver);
     worker->now_ns = bnx_clock_now();
     worker->poll_ns = worker->now_ns;
@@ -102,8 +110,8 @@ static void *take_global(struct bnx_worker *worker) {
     return taken > 0 ? items[0] : NULL;
 }
 
-/* The worker has found work: it no longer searches. The last searcher that stops looks whether there
- * is more than it takes itself, because producers that saw it have woken nobody. */
+/* The worker has found work: it no longer searches. The last searcher that stops looks whether
+ * there is more than it takes itself, because producers that saw it have woken nobody. */
 static void stop_searching(struct bnx_worker *worker) {
     if (!worker->is_searching) {
         return;
@@ -188,7 +196,7 @@ static void sleep_now(struct bnx_worker *worker) {
     }
     uint64_t deadline_ns = bnx_worker_timers_next(worker);
     if (BNX_PLANT(idle_no_recheck) || !sees_work(worker)) { /* step 3 */
-        worker->counters.parks++;
+        bnx_counter_bump(&worker->counters.parks);
         worker->poll_tick = worker->tick;
         worker->driver->ops->park(worker->driver, deadline_ns);
     }
@@ -201,6 +209,7 @@ static void sleep_now(struct bnx_worker *worker) {
 /* Nothing to run here: steal, spin, sleep. Returns an item or NULL to go round the loop again. */
 static void *rest(struct bnx_worker *worker) {
     struct bnx_runtime *runtime = worker->runtime;
+    worker->poll_tick = worker->tick; /* what follows is no task's time */
     if (!worker->is_searching && runtime->worker_count > 1) {
         worker->is_searching = bnx_idle_search_begin(&runtime->idle);
     }
@@ -244,10 +253,9 @@ static void bump(uint32_t *futex_word) {
     (void)bnx_os.futex_wake(futex_word, INT_MAX);
 }
 
-/* Everyone has left the loop before anyone closes its driver: until then a wake may be on its way. */
-static void wait_for_all(struct bnx_runtime *runtime, uint32_t *futex_word) {
+static void wait_for(uint32_t *futex_word, uint32_t count) {
     uint32_t seen;
-    while ((seen = bnx_load_seq_cst(futex_word)) < runtime->worker_count) { /* R2 */
+    while ((seen = bnx_load_seq_cst(futex_word)) < count) { /* R2 */
         (void)bnx_os.futex_wait(futex_word, seen, BNX_NEVER_NS);
     }
 }
@@ -284,7 +292,7 @@ void bnx_worker_main(void *arg) {
         worker->start_error = bnx_crash_altstack_set();
     }
     bump(&runtime->workers_ready);
-    wait_for_all(runtime, &runtime->workers_go);
+    wait_for(&runtime->workers_go, runtime->worker_count);
     if (bnx_load_seq_cst(&runtime->phase) != BNX_PHASE_ENDING) { /* R1 */
         worker->now_ns = bnx_clock_now();
         bool may_be_rescued = (runtime->flags & BNX_NO_RESCUE) == 0;
@@ -297,7 +305,9 @@ void bnx_worker_main(void *arg) {
         }
     }
     bump(&runtime->workers_left);
-    wait_for_all(runtime, &runtime->workers_left);
+    /* Everyone has left the loop, and the destroyer its round of wakes, before anyone closes its
+     * driver: until then a wake may be on its way. */
+    wait_for(&runtime->workers_left, runtime->worker_count + 1);
     bnx_crash_altstack_clear();
     if (worker->driver != NULL) {
         runtime->driver_ops->close(worker->driver);

@@ -18,9 +18,11 @@
  *
  * Ordering
  *   W1 next slot   store-release by the owner -> exchange acquire by a thief (and the owner).
- *   W2 service     owner: store light owner_busy = 1, load light rescuer; rescuer: store rescuer = 1,
- *                  heavy barrier, load owner_busy. At most one of them goes in.
+ *   W2 service     owner: store light owner_busy = 1, load light rescuer; rescuer: store
+ *                  rescuer = 1, heavy barrier, load owner_busy. At most one of them goes in.
  *   W3 service     leaving: store-release 0 -> the other's load-acquire: its changes are visible.
+ *   W4 cancels     push CAS seq_cst -> exchange seq_cst of the whole list, by the owner, its signal
+ *                  handler or a rescuer; and the push side of I1. Push and take-all only: no ABA.
  */
 #ifndef BNX_RUNTIME_WORKER_H
 #define BNX_RUNTIME_WORKER_H
@@ -53,6 +55,9 @@
  * none: a loopback reply takes about 10. */
 #define BNX_SPIN_NS_FIRST UINT64_C(20000)
 
+/* A queue that its owner empties within this time needs no second worker. */
+#define BNX_WAKE_COST_NS UINT64_C(10000)
+
 /* Same CPU (more workers than CPUs), SMT sibling, same cache, same node, remote. */
 #define BNX_STEAL_TIERS 5
 
@@ -81,6 +86,11 @@ struct bnx_worker_counters {
     uint64_t rescues;
 };
 
+/** Adds one. Owner only. */
+static inline void bnx_counter_bump(uint64_t *counter) {
+    bnx_store_relaxed(counter, *counter + 1); /* one writer: no RMW */
+}
+
 struct bnx_worker {
     /* Owner only. */
     struct bnx_carrier carrier;
@@ -94,6 +104,7 @@ struct bnx_worker {
     uint32_t next_streak;          /* times in a row that the next slot was served */
     bool is_searching;             /* counted in idle.searching */
     uint64_t now_ns;               /* the clock as last read */
+    uint64_t slice_ns;             /* how long a tick takes on average, a moving one */
     uint64_t poll_ns;              /* clock of the last poll */
     uint64_t id_next;              /* id of the next task spawned here; steps by worker_count */
     struct bnx_pool_cache tasks;   /* free descriptors */
@@ -126,15 +137,19 @@ struct bnx_worker {
     struct bnx_runq runq;
     struct bnx_deque deque;
     struct bnx_mpscq inbox;
-    struct bnx_wheel wheel; /* under the service lock */
-    uint64_t wheel_next_ns; /* lower bound of the next expiry; relaxed, for the watchdog */
+    struct bnx_mpscq_node *cancels; /* tasks whose ops here shall end; any thread; W4 */
+    struct bnx_wheel wheel;         /* under the service lock */
+    uint64_t wheel_next_ns;         /* lower bound of the next expiry; relaxed, for the watchdog */
 
     struct bnx_os_thread thread;
     int start_error; /* of the driver's open; read after the start barrier */
 };
 
-/** Takes over this OS thread for a carrier (worker or offload thread): sanitizers learn its stack. */
+/** Takes over this OS thread for a worker or offload thread: sanitizers learn its stack. */
 void bnx_carrier_init(struct bnx_carrier *carrier);
+
+/** Sees to it that a fork child takes no thread for a worker. Once per process; 0 or -ENOMEM. */
+int bnx_task_hook_fork(void);
 
 /** Binds the worker to this OS thread; NULL unbinds. */
 void bnx_worker_bind(struct bnx_worker *worker);
@@ -153,7 +168,7 @@ void bnx_carrier_run(struct bnx_carrier *carrier, struct bnx_task *task);
 /** From a task on an offload thread: back to that thread's own stack. Returns on a worker. */
 void bnx_carrier_leave(struct bnx_carrier *carrier, struct bnx_task *task);
 
-/** Runs an unstarted task on the caller's stack, beneath it the current task. Returns the worker. */
+/** Runs an unstarted task on the stack of the current one. Returns the worker. */
 struct bnx_worker *bnx_task_run_inline(struct bnx_worker *worker, struct bnx_task *parent,
                                        struct bnx_task *child);
 
@@ -176,10 +191,20 @@ void *bnx_worker_pick(struct bnx_worker *worker);
  * passing, but not for ever. */
 void *bnx_worker_pick_local(struct bnx_worker *worker);
 
-/** True when messages wait, one that is being pushed included. Owner; the parker's last look (I1). */
+/**
+ * True when messages or cancel requests wait, one that is being pushed included. Owner; the
+ * parker's last look (I1).
+ */
 static inline bool bnx_worker_has_messages(const struct bnx_worker *worker) {
-    return !bnx_mpscq_is_empty_seq_cst(&worker->inbox);
+    return !bnx_mpscq_is_empty_seq_cst(&worker->inbox) ||
+           bnx_load_seq_cst(&worker->cancels) != NULL; /* W4 */
 }
+
+/**
+ * A rescuer: resumes tasks whose ops completed while their cancel requests were queued at the
+ * victim (wait.c).
+ */
+void bnx_cancels_resume_done(struct bnx_worker *victim);
 
 /** As bnx_worker_push, and wakes nobody. */
 void bnx_worker_push_quietly(struct bnx_worker *worker, void *item);

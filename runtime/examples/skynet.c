@@ -17,7 +17,7 @@
 #define NODES UINT64_C(1111111) /* all levels: 1 + 10 + ... + 1000000 */
 #define SUM UINT64_C(499999500000)
 
-/* One subtree; in its parent's frame, which the parent does not leave before the subtree has ended. */
+/* One subtree; in its parent's frame, which stays until the subtree has ended. */
 struct subtree {
     uint64_t first;  /* number of its first leaf */
     uint64_t leaves; /* a power of ten */

@@ -19,7 +19,7 @@ BNX_EXTERN_C_BEGIN
  */
 BNX_API ssize_t bnx_read(int fd, void *buffer, size_t bytes);
 
-/** Writes up to so many bytes at the file's position, as write(2); never raises SIGPIPE in bnx_main. */
+/** Writes up to so many bytes at the file's position, as write(2); no SIGPIPE under bnx_main. */
 BNX_API ssize_t bnx_write(int fd, const void *buffer, size_t bytes);
 
 /** As bnx_read at an offset of the file. */

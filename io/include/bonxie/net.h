@@ -4,9 +4,9 @@
  * plain file descriptors. A call that must wait parks the task.
  *
  * Once the task's scope is cancelled every call here but bnx_close returns -ECANCELED (-ETIMEDOUT
- * when the innermost scope's own deadline did it), also when it would not have waited. A cancel that
- * comes while a call waits never loses data: what was transferred is returned, the next call says
- * -ECANCELED. The caller's buffer is its own again when the call returns, whatever it returns.
+ * when the innermost scope's own deadline did it), also when it would not have waited. A cancel
+ * that comes while a call waits never loses data: what was transferred is returned, the next call
+ * says -ECANCELED. The caller's buffer is its own again when the call returns, whatever it returns.
  */
 #ifndef BONXIE_NET_H
 #define BONXIE_NET_H
@@ -35,8 +35,8 @@ struct bnx_listen_options {
 };
 
 /**
- * Reads "127.0.0.1:8080", "[::1]:80", ":8080" (any IPv4 address), "unix:/run/x.sock" or "unix:@name"
- * (abstract). No names are looked up.
+ * Reads "127.0.0.1:8080", "[::1]:80", ":8080" (any IPv4 address), "unix:/run/x.sock" or
+ * "unix:@name" (abstract). No names are looked up.
  * Returns 0, or -EINVAL with *out untouched. Context: anywhere.
  */
 BNX_API int bnx_address_parse(const char *text, struct bnx_address *out);
@@ -82,7 +82,8 @@ BNX_API ssize_t bnx_recv(int fd, void *buffer, size_t bytes, int flags);
 
 /**
  * Sends up to so many bytes, as send(2) with MSG_NOSIGNAL: the first count the socket accepts.
- * Returns as bnx_recv; -EPIPE when the peer is gone. Context: task, suspends when the socket is full.
+ * Returns as bnx_recv; -EPIPE when the peer is gone.
+ * Context: task, suspends when the socket is full.
  */
 BNX_API ssize_t bnx_send(int fd, const void *buffer, size_t bytes, int flags);
 

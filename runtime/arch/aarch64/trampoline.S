@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The first frame of every task stack: calls the entry in x19; lr is undefined, so unwinding ends. */
+/* The first frame of a task stack: calls the entry in x19; lr is undefined, so unwinding ends. */
 
     .text
     .globl bnx_context_trampoline

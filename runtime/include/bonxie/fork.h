@@ -23,6 +23,7 @@ struct bnx_fork {
     void *next;              /* link in a queue of the scheduler */
     bnx_task_fn fn;          /* immutable after fork */
     void *arg;               /* immutable after fork */
+    struct bnx_task *forker; /* immutable after fork */
     struct bnx_scope *scope; /* the forker's innermost scope; immutable after fork */
     uintptr_t word;          /* 0 pending, 1 done, else the task that waits; shared */
     int result;              /* of fn; written before word says done */

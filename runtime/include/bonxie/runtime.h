@@ -58,7 +58,7 @@ struct bnx_options {
  * root scope (cancelled once fn has returned), and destroys the runtime.
  * @param options NULL for defaults.
  * Returns fn's value; or, when fn never ran, -EINVAL (options or environment), -ENOMEM, -EMFILE,
- * -EAGAIN (threads), -ENOSYS or -EPERM (the chosen driver is refused), -EDEADLK (called from a task).
+ * -EAGAIN (threads), -ENOSYS or -EPERM (the chosen driver is refused), -EDEADLK (from a task).
  * Context: any thread that is no task. Blocks.
  */
 BNX_API int bnx_run(const struct bnx_options *options, bnx_task_fn fn, void *arg);
@@ -116,9 +116,9 @@ BNX_API int bnx_runtime_destroy(struct bnx_runtime *runtime);
 
 /**
  * Spawns fn(arg) into the root scope of a runtime from any thread.
- * @param out_future receives a future that carries fn's value as (void *)(intptr_t); NULL: no future.
- *   The caller owns one reference (bnx_future_unref).
- * Returns 0; -ENOMEM, -EAGAIN (tasks_max), -ESHUTDOWN (stopping), -EINVAL, -ECHILD (in a fork child).
+ * @param out_future receives a future that carries fn's value as (void *)(intptr_t), one reference
+ *   (bnx_future_unref) owned by the caller; NULL: no future.
+ * Returns 0; -ENOMEM, -EAGAIN (tasks_max), -ESHUTDOWN (stopping), -EINVAL, -ECHILD (fork child).
  * Context: any thread; never suspends.
  */
 BNX_API int bnx_runtime_spawn(struct bnx_runtime *runtime, bnx_task_fn fn, void *arg,
@@ -130,7 +130,7 @@ BNX_API struct bnx_runtime *bnx_runtime_current(void);
 /** Returns how many workers a runtime has. */
 BNX_API uint32_t bnx_runtime_worker_count(const struct bnx_runtime *runtime);
 
-/* Counters since the runtime was created, summed over its workers; a snapshot, not a cut in time. */
+/* Counters since the runtime was created, summed over its workers; not a cut in time. */
 struct bnx_runtime_stats {
     uint64_t spawned;      /* tasks spawned */
     uint64_t inlined;      /* tasks that ran on their parent's stack at its scope's close */

@@ -8,9 +8,10 @@
  *     bnx_spawn(&scope, report, &stats);
  *     int error = bnx_scope_close(&scope);
  *
- * After the close both have ended. So a task may point into the frame of the function that opened its scope. The first task that
- * returns an error cancels the others; bnx_scope_close returns that error. Cancel is a level: once
- * a scope is cancelled every suspending call in it says so until the scope ends.
+ * After the close both have ended, so a task may point into the frame of the function that opened
+ * its scope. The first task that returns an error cancels the others; bnx_scope_close returns that
+ * error. Cancel is a level: once a scope is cancelled every suspending call in it says so until it
+ * ends.
  *
  * Calls that never refuse because of a cancel, and are never cut short by one: bnx_scope_close,
  * bnx_fork_join, bnx_close, and everything that never suspends.
@@ -77,7 +78,7 @@ BNX_API void bnx_scope_cancel(struct bnx_scope *scope, int reason);
 
 /**
  * Spawns fn(arg) into a scope.
- * @param scope NULL = the root scope of the calling task's runtime (detached: its error cancels nobody).
+ * @param scope NULL = the root scope of the calling task's runtime: its error cancels nobody.
  * Returns 0: fn will be called exactly once, also when the scope is cancelled before it starts.
  * -ECANCELED: the scope is cancelled; -EAGAIN: tasks_max; -ENOMEM; -EPERM: off a task; -EINVAL: fn
  * is NULL; -ESHUTDOWN: the runtime stops. On failure fn is never called.
@@ -100,7 +101,7 @@ enum bnx_spawn_flags {
 
 /* Zeroed means defaults. */
 struct bnx_spawn_options {
-    const char *name;           /* in reports; not copied; NULL = none */
+    const char *name; /* in reports; not copied: alive as long as the runtime; NULL = none */
     enum bnx_stack_class stack; /* 0 = the runtime's default */
     uint32_t worker;            /* with BNX_SPAWN_PINNED: the index of the worker */
     unsigned flags;             /* enum bnx_spawn_flags */

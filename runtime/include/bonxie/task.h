@@ -70,7 +70,7 @@ BNX_API enum bnx_task_state bnx_task_state(const struct bnx_task *task);
 
 /**
  * Names the calling task in reports and dumps.
- * @param name not copied: static, or alive until the task has ended.
+ * @param name not copied: static, or alive as long as the runtime (reports may read it late).
  */
 BNX_API void bnx_task_name_set(const char *name);
 
