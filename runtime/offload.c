@@ -10,8 +10,8 @@
  *   A cancel that claims the wait first makes the task ready elsewhere; it takes its job off the
  *   list itself. A pool thread that finds a claimed job drops it without touching it again.
  *   A thread is started when there are more jobs than idle and starting threads; it ends after five
- *   idle seconds. Both are decided under the lock that guards the jobs, so no job is posted past the
- *   last thread's leaving.
+ *   idle seconds. Both are decided under the lock that guards the jobs, so no job is posted past
+ *   the last thread's leaving.
  *
  * Ordering
  *   All lists and counts are under the lock.
@@ -43,6 +43,7 @@ struct pool_thread {
     struct bnx_os_thread os;
     struct bnx_carrier carrier;
     struct bnx_offload_pool *pool;
+    struct bnx_fp fp;                 /* the workers' control words */
     CK_SLIST_ENTRY(pool_thread) link; /* under the lock */
 };
 
@@ -112,6 +113,9 @@ static void pool_thread_main(void *arg) {
     struct pool_thread *self = arg;
     struct bnx_offload_pool *pool = self->pool;
     bnx_carrier_init(&self->carrier);
+    /* A new thread inherits the control words of the task that started it: not ours to keep. */
+    bnx_fp_swap(&self->carrier.fp, &self->fp);
+    self->carrier.fp = self->fp;
     bnx_lock_acquire(&pool->lock); /* L1 */
     pool->starting_count--;
     bnx_lock_release(&pool->lock); /* L1 */
@@ -147,6 +151,7 @@ static int start_thread(struct bnx_offload_pool *pool) {
     }
     memset(thread, 0, sizeof(*thread));
     thread->pool = pool;
+    thread->fp = bnx_worker_current()->carrier.fp;
     thread->os = (struct bnx_os_thread){.entry = pool_thread_main,
                                         .arg = thread,
                                         .stack_bytes = THREAD_STACK_BYTES,
@@ -158,8 +163,8 @@ static int start_thread(struct bnx_offload_pool *pool) {
     return error;
 }
 
-/* A thread could not be started. While another one lives or starts the jobs wait for that; otherwise
- * they are refused, and their tasks resumed to say so. */
+/* A thread could not be started. While another one lives or starts the jobs wait for that;
+ * otherwise they are refused, and their tasks resumed to say so. */
 static void refuse_jobs(struct bnx_offload_pool *pool, int error) {
     bnx_lock_acquire(&pool->lock); /* L1 */
     pool->thread_count--;

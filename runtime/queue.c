@@ -20,11 +20,9 @@ void bnx_runtime_wake_one(struct bnx_runtime *runtime) {
     }
 }
 
-void bnx_worker_wake_one(struct bnx_worker *worker) {
-    if (bnx_unlikely(bnx_idle_may_wake(&worker->runtime->idle))) {
-        bnx_counter_bump(&worker->counters.wakes_sent);
-        bnx_runtime_wake_one(worker->runtime);
-    }
+void bnx_worker_wake_one_slow(struct bnx_worker *worker) {
+    bnx_counter_bump(&worker->counters.wakes_sent);
+    bnx_runtime_wake_one(worker->runtime);
 }
 
 /* Waking a worker costs the waker 4 us and the woken one 8 until it has stolen something: a queue
@@ -264,7 +262,7 @@ static void *take_next(struct bnx_worker *worker) {
     return bnx_exchange_acquire(&worker->next_slot, NULL); /* W1 */
 }
 
-bool bnx_worker_poll_due(struct bnx_worker *worker) {
+static inline bool poll_due(struct bnx_worker *worker) {
     struct bnx_driver *driver = worker->driver;
     uint32_t since = worker->tick - worker->poll_tick;
     if (bnx_load_relaxed(driver->poll_word) != driver->poll_seen || /* hints all three */
@@ -313,7 +311,7 @@ static void *take_pinned(struct bnx_worker *worker) {
     return item;
 }
 
-void *bnx_worker_pick_local(struct bnx_worker *worker) {
+static inline void *pick_local(struct bnx_worker *worker) {
     void *item = NULL;
     if (bnx_unlikely(worker->pinned.first != NULL) && (worker->tick & 1) != 0) {
         return take_pinned(worker);
@@ -336,8 +334,16 @@ void *bnx_worker_pick_local(struct bnx_worker *worker) {
 void *bnx_worker_pick(struct bnx_worker *worker) {
     worker->tick++;
     bnx_store_relaxed(&worker->heartbeat, worker->heartbeat + 1); /* for the watchdog */
-    if (bnx_unlikely(bnx_worker_poll_due(worker))) {
+    if (bnx_unlikely(poll_due(worker))) {
         return NULL;
     }
-    return bnx_worker_pick_local(worker);
+    return pick_local(worker);
+}
+
+bool bnx_worker_poll_due(struct bnx_worker *worker) {
+    return poll_due(worker);
+}
+
+void *bnx_worker_pick_local(struct bnx_worker *worker) {
+    return pick_local(worker);
 }

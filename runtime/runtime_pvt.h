@@ -86,6 +86,16 @@ uint32_t bnx_global_take(struct bnx_runtime *runtime, void **out, uint32_t max);
 /** Wakes some parked worker unless one searches. After work was put where all look. */
 void bnx_runtime_wake_one(struct bnx_runtime *runtime);
 
+/** The rest of bnx_worker_wake_one. (queue.c) */
+void bnx_worker_wake_one_slow(struct bnx_worker *worker);
+
+/** Wakes a parked worker if one sleeps and nobody searches. After a push to the worker's own queues. */
+static inline void bnx_worker_wake_one(struct bnx_worker *worker) {
+    if (bnx_unlikely(bnx_idle_may_wake(&worker->runtime->idle))) {
+        bnx_worker_wake_one_slow(worker);
+    }
+}
+
 /** Wakes the given worker if it sleeps. After something was put into its inbox. */
 void bnx_runtime_wake(struct bnx_runtime *runtime, uint32_t index);
 

@@ -14,27 +14,7 @@
 
 /* The worker of this OS thread. initial-exec: one load relative to the thread pointer, also in a
  * shared library (8 bytes fit the reserve that the loader keeps for libraries opened late). */
-__attribute__((tls_model("initial-exec"),
-               visibility("hidden"))) __thread struct bnx_worker *bnx_worker_tls;
-
-/* Compilers compute a thread-local's address once and keep it over a call that comes back on
- * another thread; a volatile asm is evaluated each time. */
-struct bnx_worker *bnx_worker_current(void) {
-    struct bnx_worker *worker;
-#if defined(__x86_64__)
-    __asm__ volatile("movq bnx_worker_tls@gottpoff(%%rip), %0\n\t"
-                     "movq %%fs:(%0), %0"
-                     : "=r"(worker));
-#else
-    uint64_t base;
-    __asm__ volatile("mrs %1, tpidr_el0\n\t"
-                     "adrp %0, :gottprel:bnx_worker_tls\n\t"
-                     "ldr %0, [%0, #:gottprel_lo12:bnx_worker_tls]\n\t"
-                     "ldr %0, [%1, %0]"
-                     : "=&r"(worker), "=&r"(base));
-#endif
-    return worker;
-}
+__thread struct bnx_worker *bnx_worker_tls;
 
 struct bnx_task *bnx_task_current(void) {
     struct bnx_worker *worker = bnx_worker_current();
@@ -67,19 +47,22 @@ void bnx_worker_bind(struct bnx_worker *worker) {
     bnx_worker_tls = worker;
 }
 
-/* errno's address is cached over switches just like any thread-local's. */
-static BNX_NOINLINE int errno_get(void) {
-    int value = errno;
-    __asm__ volatile("" : "+r"(value));
-    return value;
+/* errno's address is cached over switches just like any thread-local's, so each carrier keeps its own
+ * thread's. A thread without one, of the offload pool, asks anew. */
+static BNX_NOINLINE int *errno_location(void) {
+    return &errno;
 }
 
-static BNX_NOINLINE void errno_put(int value) {
-    __asm__ volatile("" : "+r"(value));
-    errno = value;
+static inline int errno_get(const struct bnx_worker *worker) {
+    return *worker->carrier.errno_location;
+}
+
+static inline void errno_put(const struct bnx_worker *worker, int value) {
+    *(bnx_likely(worker != NULL) ? worker->carrier.errno_location : errno_location()) = value;
 }
 
 void bnx_carrier_init(struct bnx_carrier *carrier) {
+    carrier->errno_location = errno_location();
     carrier->tsan_fiber = bnx_tsan_fiber_current();
     carrier->switch_prev = NULL;
     carrier->switch_dead = NULL;
@@ -105,24 +88,29 @@ struct side {
     size_t bytes;
 };
 
-static struct side side_of_task(struct bnx_task *task) {
+static BNX_ALWAYS_INLINE struct side side_of_task(struct bnx_task *task) {
     struct bnx_stack *stack = task->stack;
     return (struct side){&task->context, &stack->asan_fake_stack, stack->tsan_fiber, stack->low,
                          bnx_stack_usable_bytes(stack)};
 }
 
-static struct side side_of_carrier(struct bnx_carrier *carrier) {
+static BNX_ALWAYS_INLINE struct side side_of_carrier(struct bnx_carrier *carrier) {
     return (struct side){&carrier->context, &carrier->asan_fake, carrier->tsan_fiber,
                          carrier->stack_bottom, carrier->stack_bytes};
 }
 
+/* The switch itself. Not instrumented: ThreadSanitizer's shadow stack has changed just before. */
+static BNX_NOINLINE BNX_NO_TSAN void switch_stacks(struct bnx_context *from,
+                                                   const struct bnx_context *to) {
+    bnx_context_switch(from, to);
+}
+
 /* Leaves one stack for another; returns when somebody comes back to the first, maybe on another
- * thread. Not instrumented: ThreadSanitizer's shadow stack changes in the middle of it. */
-static BNX_NOINLINE BNX_NO_TSAN void switch_stacks(const struct side *from, const struct side *to) {
-    bnx_asan_switch_start(from->asan_fake, to->bottom, to->bytes);
-    bnx_tsan_fiber_switch(to->tsan_fiber);
-    /* `from` lies on the stack that is left and may be gone when control returns. */
-    bnx_context_switch(from->context, to->context);
+ * thread. Inlined, so that what only sanitizers want to know costs nothing without them. */
+static BNX_ALWAYS_INLINE void leave(struct side from, struct side to) {
+    bnx_asan_switch_start(from.asan_fake, to.bottom, to.bytes);
+    bnx_tsan_fiber_switch(to.tsan_fiber);
+    switch_stacks(from.context, to.context);
 }
 
 /* After a switch, on the stack that was entered: lets go of what was left. own_fake is the entered
@@ -195,7 +183,8 @@ static void prepare_start(struct bnx_task *task, struct bnx_stack *stack) {
  * worker, a new one has a stack (`given`, one that has just become free, where it fits). Returns
  * NULL when it cannot, with the item back in the global queue: memory returns when tasks end.
  */
-static struct bnx_task *admit(struct bnx_worker *worker, void *item, struct bnx_stack *given) {
+static BNX_NOINLINE struct bnx_task *admit_slow(struct bnx_worker *worker, void *item,
+                                                struct bnx_stack *given) {
     struct bnx_task *task = item;
     if (bnx_item_is_fork(item)) {
         task = bnx_task_of_fork(worker, item);
@@ -222,6 +211,16 @@ static struct bnx_task *admit(struct bnx_worker *worker, void *item, struct bnx_
     return task;
 }
 
+static inline struct bnx_task *admit(struct bnx_worker *worker, void *item,
+                                     struct bnx_stack *given) {
+    struct bnx_task *task = item;
+    if (bnx_likely(!bnx_item_is_fork(item) && task->stack != NULL &&
+                   bnx_load_acquire(&task->on_cpu) == 0)) { /* T1 */
+        return task;
+    }
+    return admit_slow(worker, item, given);
+}
+
 /* The task becomes the worker's current one; NULL: the loop takes over. */
 static void occupy(struct bnx_worker *worker, struct bnx_task *task) {
     bnx_store_relaxed(&worker->current, task); /* owner-written */
@@ -234,11 +233,12 @@ static void occupy(struct bnx_worker *worker, struct bnx_task *task) {
 }
 
 /* Continues with an admitted task, or with the loop where it is NULL. */
-static void leave_for(struct bnx_worker *worker, const struct side *from, struct bnx_task *task) {
+static BNX_ALWAYS_INLINE void leave_for(struct bnx_worker *worker, struct side from,
+                                        struct bnx_task *task) {
     struct side to = task != NULL ? side_of_task(task) : side_of_carrier(&worker->carrier);
     occupy(worker, task);
     bnx_counter_bump(&worker->counters.switches);
-    switch_stacks(from, &to);
+    leave(from, to);
 }
 
 void bnx_worker_run(struct bnx_worker *worker, void *item) {
@@ -248,7 +248,7 @@ void bnx_worker_run(struct bnx_worker *worker, void *item) {
     }
     struct side from = side_of_carrier(&worker->carrier);
     bnx_store_relaxed(&worker->is_in_loop, 0); /* for the watchdog */
-    leave_for(worker, &from, task);
+    leave_for(worker, from, task);
     finish_switch(worker, worker->carrier.asan_fake);
     bnx_store_relaxed(&worker->is_in_loop, 1); /* for the watchdog */
 }
@@ -276,7 +276,7 @@ static struct bnx_worker *switch_away(struct bnx_worker *worker, struct bnx_task
         set_state(self, BNX_TASK_RUNNING);
         return worker;
     }
-    int saved_errno = errno_get();
+    int saved_errno = errno_get(worker);
     bool owns_fp = (self->flags & BNX_TASK_FP_STATE) != 0;
     struct bnx_fp fp;
     if (bnx_unlikely(owns_fp)) {
@@ -285,13 +285,13 @@ static struct bnx_worker *switch_away(struct bnx_worker *worker, struct bnx_task
     struct bnx_task *next = item == NULL ? NULL : admit(worker, item, NULL);
     struct side from = side_of_task(self);
     worker->carrier.switch_prev = self;
-    leave_for(worker, &from, next);
+    leave_for(worker, from, next);
     worker = bnx_worker_current();
     finish_switch(worker, self->stack->asan_fake_stack);
     if (bnx_unlikely(owns_fp)) {
         fp_return(&fp);
     }
-    errno_put(saved_errno);
+    errno_put(worker, saved_errno);
     return worker;
 }
 
@@ -411,7 +411,7 @@ static void task_entry(void) {
     struct bnx_context nowhere;
     struct side from = {&nowhere, NULL, stack->tsan_fiber, NULL, 0};
     worker->carrier.switch_dead = stack;
-    leave_for(worker, &from, next);
+    leave_for(worker, from, next);
     __builtin_unreachable();
 }
 
@@ -444,7 +444,7 @@ void bnx_carrier_run(struct bnx_carrier *carrier, struct bnx_task *task) {
     set_state(task, BNX_TASK_OFFLOADED);
     struct side from = side_of_carrier(carrier);
     struct side to = side_of_task(task);
-    switch_stacks(&from, &to);
+    leave(from, to);
     bnx_asan_switch_finish(carrier->asan_fake, NULL, NULL);
     bnx_store_release(&task->on_cpu, 0); /* T1 */
     bnx_task_ready(task);
@@ -453,16 +453,17 @@ void bnx_carrier_run(struct bnx_carrier *carrier, struct bnx_task *task) {
 void bnx_carrier_leave(struct bnx_carrier *carrier, struct bnx_task *task) {
     struct side from = side_of_task(task);
     struct side to = side_of_carrier(carrier);
-    int saved_errno = errno_get();
+    int saved_errno = *carrier->errno_location;
     bool owns_fp = (task->flags & BNX_TASK_FP_STATE) != 0;
     struct bnx_fp fp;
     if (owns_fp) {
         fp_leave(carrier, &fp);
     }
-    switch_stacks(&from, &to);
-    finish_switch(bnx_worker_current(), task->stack->asan_fake_stack);
+    leave(from, to);
+    struct bnx_worker *worker = bnx_worker_current();
+    finish_switch(worker, task->stack->asan_fake_stack);
     if (owns_fp) {
         fp_return(&fp);
     }
-    errno_put(saved_errno);
+    errno_put(worker, saved_errno);
 }

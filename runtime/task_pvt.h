@@ -169,11 +169,31 @@ static inline bool bnx_item_is_fork(const void *item) {
 
 /* ---- The current task (task.c) ---- */
 
+/* The worker of this OS thread; only task.c names it otherwise. */
+extern __attribute__((tls_model("initial-exec"),
+                      visibility("hidden"))) __thread struct bnx_worker *bnx_worker_tls;
+
 /**
- * Returns the worker that runs on this OS thread, or NULL. Read anew at each call: the compiler may
- * not keep it over a suspension.
+ * Returns the worker that runs on this OS thread, or NULL. Read anew at each call: compilers
+ * compute a thread-local's address once and keep it over a call that comes back on another thread,
+ * but a volatile asm is evaluated each time.
  */
-struct bnx_worker *bnx_worker_current(void);
+static inline struct bnx_worker *bnx_worker_current(void) {
+    struct bnx_worker *worker;
+#if defined(__x86_64__)
+    __asm__ volatile("movq bnx_worker_tls@gottpoff(%%rip), %0\n\t"
+                     "movq %%fs:(%0), %0"
+                     : "=r"(worker));
+#else
+    uint64_t base;
+    __asm__ volatile("mrs %1, tpidr_el0\n\t"
+                     "adrp %0, :gottprel:bnx_worker_tls\n\t"
+                     "ldr %0, [%0, #:gottprel_lo12:bnx_worker_tls]\n\t"
+                     "ldr %0, [%1, %0]"
+                     : "=&r"(worker), "=&r"(base));
+#endif
+    return worker;
+}
 
 /** Returns the current task, or NULL (a worker's own stack, the offload pool, a foreign thread). */
 struct bnx_task *bnx_task_current(void);

@@ -66,6 +66,7 @@ struct bnx_carrier {
     struct bnx_context context;    /* of the thread's own stack while a task runs on it */
     struct bnx_task *switch_prev;  /* the task whose registers were just saved, or NULL */
     struct bnx_stack *switch_dead; /* a stack that nobody runs on any more, or NULL */
+    int *errno_location;           /* of the thread; immutable after init */
     void *tsan_fiber;              /* of the thread's own stack */
     void *asan_fake;               /* the thread's own fake stack while away */
     const void *stack_bottom;      /* of the thread's own stack, for AddressSanitizer */
@@ -211,9 +212,6 @@ void bnx_worker_push_quietly(struct bnx_worker *worker, void *item);
 
 /** Queues a ready item on the worker's runq, half of the runq overflowing to the global queue. */
 void bnx_worker_push(struct bnx_worker *worker, void *item);
-
-/** Wakes a parked worker if one sleeps, nobody searches and there is something to take. */
-void bnx_worker_wake_one(struct bnx_worker *worker);
 
 /** Moves everything in the deque to the runq, oldest first. Called at each suspension. */
 void bnx_worker_flush(struct bnx_worker *worker);

@@ -14,10 +14,9 @@
 BNX_EXTERN_C_BEGIN
 
 enum bnx_driver_kind {
-    BNX_DRIVER_AUTO =
-        0, /* io_uring where the kernel allows it, else epoll; BONXIE_DRIVER overrides */
-    BNX_DRIVER_URING = 1,
-    BNX_DRIVER_EPOLL = 2
+    BNX_DRIVER_AUTO = 0,  /* io_uring today, unless BONXIE_DRIVER says otherwise */
+    BNX_DRIVER_URING = 1, /* io_uring, Linux 6.1 or newer */
+    BNX_DRIVER_EPOLL = 2  /* not there yet: -ENOSYS */
 };
 
 enum bnx_log_level {
@@ -58,7 +57,8 @@ struct bnx_options {
  * root scope (cancelled once fn has returned), and destroys the runtime.
  * @param options NULL for defaults.
  * Returns fn's value; or, when fn never ran, -EINVAL (options or environment), -ENOMEM, -EMFILE,
- * -EAGAIN (threads), -ENOSYS or -EPERM (the chosen driver is refused), -EDEADLK (from a task).
+ * -EAGAIN (threads), -ENOSYS, -EPERM, -EACCES or -EINVAL (the kernel refuses the driver or is too
+ * old for it), -EDEADLK (from a task).
  * Context: any thread that is no task. Blocks.
  */
 BNX_API int bnx_run(const struct bnx_options *options, bnx_task_fn fn, void *arg);
