@@ -10,7 +10,7 @@
 # Works as root or through sudo, on a bare debootstrap tree as well; needs /bin/sh and dpkg alone.
 set -eu
 
-# libck-dev: headers alone are used. libclang-rt-14-dev: clang's sanitizer runtimes.
+# libclang-rt-14-dev: clang's sanitizer runtimes.
 base="
     gcc g++ libc6-dev clang libclang-rt-14-dev cmake ninja-build make pkg-config git
     liburing-dev libck-dev libbenchmark-dev python3
@@ -18,6 +18,7 @@ base="
 more="
     clang-format gdb valgrind strace curl netcat-openbsd wrk apache2-utils nghttp2-client
     gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user spin procps iproute2
+    liburing-dev:arm64
 "
 # apt and dpkg are waited for this long when another process holds their locks.
 lock_seconds=600
@@ -93,6 +94,9 @@ update() {
     done
 }
 
+case $missing in
+    *:arm64*) $as_root dpkg --add-architecture arm64 ;;
+esac
 echo "installing:" $missing
 # Without a reachable index the packages may still be in apt's cache.
 update || echo "$0: apt-get update failed; trying with what apt knows" >&2

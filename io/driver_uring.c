@@ -183,12 +183,12 @@ static void uring_cancel(struct bnx_driver *driver, struct bnx_task *task) {
     struct uring_driver *self = uring_of(driver);
     uint64_t sequence = sequence_of(task);
     bnx_ring_section_enter(&self->ring);
-    struct io_uring_sqe *sqe = BNX_PLANT(cancel_dropped_when_full) && !uring_make_room(driver)
-                                   ? NULL
-                                   : take_for_cancel(self);
-    if (sqe == NULL) {
+    bool is_unreserved = BNX_PLANT(cancel_dropped_when_full);
+    struct io_uring_sqe *sqe =
+        is_unreserved ? bnx_ring_take(&self->ring, false) : take_for_cancel(self);
+    if (sqe == NULL && !is_unreserved) {
         retry_later(self, task, sequence); /* the CQ overflows: room comes with the next reap */
-    } else {
+    } else if (sqe != NULL) {
         io_uring_prep_cancel64(sqe, user_data_of(task->op, KIND_OP, sequence), 0);
         sqe->user_data = user_data_of(task, KIND_CANCEL, sequence);
         bnx_ring_put(&self->ring);
@@ -263,6 +263,10 @@ static void handle_for_owner(struct uring_driver *self, const struct completion 
         uint64_t sequence = sequence_of(task);
         if (!is_settled && (sequence & 0xffff) == completion->user_data >> POINTER_BITS &&
             bnx_op_is_cancel_wanted(task)) {
+            if (BNX_PLANT(cancel_already_is_done)) {
+                bnx_op_complete(task->op, -ECANCELED, 0);
+                break;
+            }
             bnx_ring_section_enter(&self->ring);
             retry_later(self, task, sequence);
             bnx_ring_section_leave(&self->ring);
@@ -368,17 +372,17 @@ static void uring_park(struct bnx_driver *driver, uint64_t deadline_ns) {
     if (self->retry_count != 0 && self->retry_ns < deadline_ns) {
         deadline_ns = self->retry_ns;
     }
-    /* While a rescuer holds the service its completions are on their way: no sleep over them. */
+    /* While a rescuer holds the service its completions are on their way: no sleep over them. The
+     * sleep keeps it, or a late rescuer could put this very wake into `deferred`. */
     if (!bnx_worker_service_try(self->base.worker)) {
         return;
     }
-    bool is_empty = self->deferred_count == 0;
-    bnx_worker_service_leave(self->base.worker);
-    if (is_empty && self->is_wake_armed) {
+    if (self->deferred_count == 0 && self->is_wake_armed) {
         (void)bnx_ring_wait(&self->ring, deadline_ns); /* time, signals and refusals: go round */
     } else {
         (void)bnx_ring_flush(&self->ring); /* as above */
     }
+    bnx_worker_service_leave(self->base.worker);
     (void)reap(self);
 }
 

@@ -163,7 +163,9 @@ int bnx_connect_to(const struct bnx_address *address) {
         return error;
     }
     int family = address->storage.ss_family;
-    int fd = bnx_os.socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    /* A unix listener whose queue is full turns a non-blocking socket away with EAGAIN. */
+    int nonblock = family != AF_UNIX ? SOCK_NONBLOCK : 0;
+    int fd = bnx_os.socket(family, SOCK_STREAM | SOCK_CLOEXEC | nonblock, 0);
     if (fd < 0) {
         return fd;
     }
@@ -174,6 +176,9 @@ int bnx_connect_to(const struct bnx_address *address) {
     struct bnx_op op = {
         .kind = BNX_OP_CONNECT, .fd = fd, .buffer = &target.storage, .bytes = target.bytes};
     error = (int)bnx_op_run(&op, BNX_WAIT_CONNECT);
+    if (error == 0 && nonblock == 0) {
+        error = bnx_os.fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK);
+    }
     if (error != 0) {
         (void)bnx_os.close(fd);
         return error;

@@ -40,7 +40,8 @@ ssize_t bnx_op_run(struct bnx_op *op, enum bnx_wait_reason reason) {
     self->op = op;
     bnx_io_ops_of(driver)->start(driver, op);
     bnx_op_park(self, reason, op->fd);
-    if (op->result == -ECANCELED || op->result == -EINTR) {
+    bool is_lost = BNX_PLANT(cancel_beats_success) && bnx_task_cancel_check(self) != 0;
+    if (op->result == -ECANCELED || op->result == -EINTR || is_lost) {
         return explain_cancel(self, op->result);
     }
     return op->result;

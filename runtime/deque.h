@@ -162,6 +162,20 @@ void *bnx_deque_steal(struct bnx_deque *deque, bool *out_lost_race);
  */
 void *bnx_deque_pop_oldest(struct bnx_deque *deque);
 
+/** As bnx_deque_push where there is room; false, with nothing changed, where there is none. */
+static inline BNX_MUST_USE bool bnx_deque_try_push(struct bnx_deque *deque, void *item) {
+    uint64_t bottom = bnx_load_relaxed(&deque->bottom);              /* the owner's own store */
+    struct bnx_deque_array *array = bnx_load_relaxed(&deque->array); /* the owner's own store */
+    uint64_t top = bnx_load_acquire(&deque->top);                    /* E2 */
+    if (bnx_unlikely(bottom - top > array->mask)) {
+        return false;
+    }
+    /* Relaxed: E1 publishes it; atomic at all because a late thief may read it in vain. */
+    bnx_store_relaxed(&array->slots[bottom & array->mask], item);
+    bnx_store_release(&deque->bottom, bottom + 1); /* E1 */
+    return true;
+}
+
 /**
  * Adds an item as the newest.
  * @param item  not NULL.
@@ -170,16 +184,7 @@ void *bnx_deque_pop_oldest(struct bnx_deque *deque);
  * Context: owner; never waits. Threads: thieves may steal meanwhile.
  */
 static inline BNX_MUST_USE int bnx_deque_push(struct bnx_deque *deque, void *item) {
-    uint64_t bottom = bnx_load_relaxed(&deque->bottom);              /* the owner's own store */
-    struct bnx_deque_array *array = bnx_load_relaxed(&deque->array); /* the owner's own store */
-    uint64_t top = bnx_load_acquire(&deque->top);                    /* E2 */
-    if (bnx_unlikely(bottom - top > array->mask)) {
-        return bnx_deque_push_grow(deque, item);
-    }
-    /* Relaxed: E1 publishes it; atomic at all because a late thief may read it in vain. */
-    bnx_store_relaxed(&array->slots[bottom & array->mask], item);
-    bnx_store_release(&deque->bottom, bottom + 1); /* E1 */
-    return 0;
+    return bnx_likely(bnx_deque_try_push(deque, item)) ? 0 : bnx_deque_push_grow(deque, item);
 }
 
 /**

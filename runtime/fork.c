@@ -55,6 +55,18 @@ struct bnx_task *bnx_task_of_fork(struct bnx_worker *worker, void *item) {
     return task;
 }
 
+/* The deque is full: it grows, or without memory the function runs at once. Apart, so that the
+ * usual way through bnx_fork saves no register. */
+static BNX_COLD int fork_grow(struct bnx_worker *worker, struct bnx_fork *fork) {
+    if (bnx_deque_push(&worker->deque, item_of(fork)) != 0) {
+        fork->result = fork->fn(fork->arg);
+        bnx_store_relaxed(&fork->word, DONE); /* nobody else knows it */
+        return 0;
+    }
+    bnx_worker_wake_one(worker);
+    return 0;
+}
+
 int bnx_fork(struct bnx_fork *fork, bnx_task_fn fn, void *arg) {
     struct bnx_worker *worker = bnx_worker_current();
     struct bnx_task *self = worker != NULL ? worker->current : NULL;
@@ -66,10 +78,8 @@ int bnx_fork(struct bnx_fork *fork, bnx_task_fn fn, void *arg) {
     fork->scope = bnx_task_scope(self);
     fork->forker = self;
     bnx_store_relaxed(&fork->word, 0); /* the deque publishes it */
-    if (bnx_unlikely(bnx_deque_push(&worker->deque, item_of(fork)) != 0)) {
-        fork->result = fn(arg);
-        bnx_store_relaxed(&fork->word, DONE); /* nobody else knows it */
-        return 0;
+    if (bnx_unlikely(!bnx_deque_try_push(&worker->deque, item_of(fork)))) {
+        return fork_grow(worker, fork);
     }
     bnx_worker_wake_one(worker);
     return 0;

@@ -281,17 +281,21 @@ static inline bool poll_due(struct bnx_worker *worker) {
 
 bool bnx_worker_wants_turn(struct bnx_worker *worker) {
     struct bnx_driver *driver = worker->driver;
-    if (bnx_load_relaxed(driver->poll_word) != driver->poll_seen || /* hints, all four */
-        bnx_load_relaxed(&worker->poll_requested) != 0 || bnx_runq_count(&worker->runq) != 0 ||
-        bnx_load_relaxed(&worker->next_slot) != NULL || bnx_worker_has_messages(worker) ||
-        worker->pinned.first != NULL) {
+    if (bnx_load_relaxed(driver->poll_word) != driver->poll_seen || /* a hint */
+        bnx_worker_has_messages(worker)) {
         return true;
     }
     worker->now_ns = bnx_clock_now();
-    if (worker->now_ns - worker->poll_ns < BNX_POLL_INTERVAL_NS) {
+    /* Others may be ready, but giving way moves all unstarted children to new stacks: not every few
+     * microseconds. The count is the bound for long children, and where the clock stands still. */
+    if (worker->now_ns - worker->poll_ns < BNX_POLL_INTERVAL_NS &&
+        ++worker->slices_kept < BNX_SLICES_MAX) {
         return false;
     }
-    if (driver->ops_in_flight != 0 || bnx_load_relaxed(&worker->wheel_next_ns) <= worker->now_ns ||
+    worker->slices_kept = 0;
+    if (driver->ops_in_flight != 0 || bnx_runq_count(&worker->runq) != 0 || /* hints, all four */
+        bnx_load_relaxed(&worker->next_slot) != NULL || worker->pinned.first != NULL ||
+        bnx_load_relaxed(&worker->wheel_next_ns) <= worker->now_ns ||
         bnx_load_relaxed(&worker->runtime->global.count) != 0) {
         return true;
     }

@@ -89,7 +89,7 @@ void bnx_runtime_wake_one(struct bnx_runtime *runtime);
 /** The rest of bnx_worker_wake_one. (queue.c) */
 void bnx_worker_wake_one_slow(struct bnx_worker *worker);
 
-/** Wakes a parked worker if one sleeps and nobody searches. After a push to the worker's own queues. */
+/** Wakes a parked worker if one sleeps and nobody searches. After a push to own queues. */
 static inline void bnx_worker_wake_one(struct bnx_worker *worker) {
     if (bnx_unlikely(bnx_idle_may_wake(&worker->runtime->idle))) {
         bnx_worker_wake_one_slow(worker);

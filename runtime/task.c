@@ -47,8 +47,8 @@ void bnx_worker_bind(struct bnx_worker *worker) {
     bnx_worker_tls = worker;
 }
 
-/* errno's address is cached over switches just like any thread-local's, so each carrier keeps its own
- * thread's. A thread without one, of the offload pool, asks anew. */
+/* errno's address is cached over switches just like any thread-local's, so each carrier keeps its
+ * own thread's. A thread without one, of the offload pool, asks anew. */
 static BNX_NOINLINE int *errno_location(void) {
     return &errno;
 }
@@ -223,7 +223,7 @@ static inline struct bnx_task *admit(struct bnx_worker *worker, void *item,
 
 /* The task becomes the worker's current one; NULL: the loop takes over. */
 static void occupy(struct bnx_worker *worker, struct bnx_task *task) {
-    bnx_store_relaxed(&worker->current, task); /* owner-written */
+    bnx_store_release(&worker->current, task); /* W5 */
     if (task != NULL) {
         bnx_store_relaxed(&task->on_cpu, 1); /* we hold the task: nobody else resumes it */
         worker->budget = BNX_BUDGET;
@@ -420,7 +420,7 @@ struct bnx_worker *bnx_task_run_inline(struct bnx_worker *worker, struct bnx_tas
     set_state(parent, BNX_TASK_BENEATH);
     child->stack = parent->stack;
     bnx_store_relaxed(&child->on_cpu, 1);       /* we hold the task */
-    bnx_store_relaxed(&worker->current, child); /* owner-written */
+    bnx_store_release(&worker->current, child); /* W5 */
     bnx_counter_bump(&worker->counters.inlined);
     set_state(child, BNX_TASK_RUNNING);
     bnx_store_relaxed(&child->stack->owner, (void *)child); /* for the crash report */
@@ -428,7 +428,7 @@ struct bnx_worker *bnx_task_run_inline(struct bnx_worker *worker, struct bnx_tas
     worker = bnx_worker_current(); /* the child may have waited and come back elsewhere */
     BNX_ASSERT(worker->current == child);
     end_task(worker, child, result);
-    bnx_store_relaxed(&worker->current, parent);              /* owner-written */
+    bnx_store_release(&worker->current, parent);              /* W5 */
     bnx_store_relaxed(&parent->stack->owner, (void *)parent); /* for the crash report */
     set_state(parent, BNX_TASK_RUNNING);
     return worker;

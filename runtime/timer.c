@@ -33,18 +33,18 @@ void bnx_timer_start(struct bnx_worker *worker, struct bnx_timer_node *node,
     node->sequence = sequence;
     node->timer.kind = (uint8_t)kind;
     node->timer.arg = arg;
-    bnx_worker_service_enter(worker);
+    bnx_service_enter(worker);
     node->generation = bnx_wheel_arm(&worker->wheel, &node->timer, deadline_ns);
-    bnx_worker_service_leave(worker);
+    bnx_service_leave(worker);
     publish_next(worker, deadline_ns);
 }
 
 /* A node that was cancelled elsewhere has come home. */
 static void deliver_cancelled(struct bnx_worker *worker, struct bnx_message *message) {
     struct bnx_timer_node *node = BNX_CONTAINER_OF(message, struct bnx_timer_node, message);
-    bnx_worker_service_enter(worker);
+    bnx_service_enter(worker);
     enum bnx_disarm found = bnx_wheel_disarm(&worker->wheel, &node->timer);
-    bnx_worker_service_leave(worker);
+    bnx_service_leave(worker);
     if (found == BNX_DISARM_GONE && bnx_timer_state(&node->timer) == BNX_TIMER_TAKEN) {
         bnx_worker_send(worker, message); /* a rescuer has just dropped it and will let go of it */
         return;
@@ -65,9 +65,9 @@ static void wait_fired(struct bnx_timer_node *node) {
 
 void bnx_timer_end(struct bnx_worker *worker, struct bnx_timer_node *node) {
     if (node->home == worker) {
-        bnx_worker_service_enter(worker);
+        bnx_service_enter(worker);
         enum bnx_disarm found = bnx_wheel_disarm(&worker->wheel, &node->timer);
-        bnx_worker_service_leave(worker);
+        bnx_service_leave(worker);
         if (found == BNX_DISARM_GONE) {
             wait_fired(node);
         }
@@ -116,12 +116,12 @@ void bnx_timers_fire(struct bnx_worker *worker) {
     }
     struct bnx_wheel_batch batch;
     do { /* ends: each round takes what is due by a fixed now */
-        if (!bnx_worker_service_try(worker)) {
+        if (!bnx_service_try(worker)) {
             return; /* a rescuer fires them */
         }
         (void)bnx_wheel_advance(&worker->wheel, worker->now_ns, FIRE_BATCH, &batch);
         bnx_store_relaxed(&worker->wheel_next_ns, bnx_wheel_next_ns(&worker->wheel)); /* a hint */
-        bnx_worker_service_leave(worker);
+        bnx_service_leave(worker);
         finish_batch(&batch);
     } while (batch.has_more);
 }
@@ -135,9 +135,9 @@ size_t bnx_timers_fire_for(struct bnx_worker *victim, uint64_t now_ns) {
 }
 
 uint64_t bnx_worker_timers_next(struct bnx_worker *worker) {
-    bnx_worker_service_enter(worker);
+    bnx_service_enter(worker);
     uint64_t next_ns = bnx_wheel_next_ns(&worker->wheel);
-    bnx_worker_service_leave(worker);
+    bnx_service_leave(worker);
     bnx_store_relaxed(&worker->wheel_next_ns, next_ns); /* for the watchdog */
     return next_ns;
 }

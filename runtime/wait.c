@@ -228,6 +228,10 @@ static bool send_cancel(struct bnx_worker *worker, struct bnx_task *task) {
         !bnx_cas_acq_rel(&task->wait, &word, sent)) { /* T3 */
         return false;
     }
+    if (BNX_PLANT(op_resume_on_cancel)) {
+        bnx_op_finish(task);
+        return true;
+    }
     worker->driver->ops->cancel(worker->driver, task);
     return true;
 }
@@ -274,5 +278,7 @@ void bnx_task_interrupt(struct bnx_task *task) {
                          BNX_WAIT_WORD(sequence, BNX_WAIT_OP_CANCEL_QUEUED))) {
         return;
     }
-    push_cancel(&task->runtime->workers[task->worker], task);
+    uint32_t shift = BNX_PLANT(cancel_wrong_ring) ? 1 : 0;
+    uint32_t holder = (task->worker + shift) % task->runtime->worker_count;
+    push_cancel(&task->runtime->workers[holder], task);
 }

@@ -120,8 +120,8 @@ static bool has_private_work(struct bnx_worker *worker, uint64_t now_ns) {
 static void report(struct bnx_watchdog *watchdog, struct watch *watch, uint64_t now_ns) {
     watch->is_reported = true;
     bnx_store_relaxed(&watchdog->stalls, watchdog->stalls + 1); /* one writer */
-    /* Relaxed, stale at once; descriptors are type-stable: at worst another task is named. */
-    const struct bnx_task *task = bnx_load_relaxed(&watch->victim->current);
+    /* Stale at once, but descriptors are type-stable: at worst another task is named. */
+    const struct bnx_task *task = bnx_load_acquire(&watch->victim->current); /* W5 */
     char line[256] = "no task";
     if (task != NULL) {
         (void)bnx_task_describe(task, now_ns, line, sizeof(line));

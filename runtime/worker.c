@@ -19,26 +19,17 @@
 
 /* ---- The service lock ---- */
 
-static inline bool service_try(struct bnx_worker *worker) {
-    bnx_store_light(&worker->owner_busy, 1);                 /* W2 */
-    if (bnx_likely(bnx_load_light(&worker->rescuer) == 0)) { /* W2 W3 */
-        return true;
-    }
-    bnx_store_release(&worker->owner_busy, 0); /* W3 */
-    return false;
-}
-
 bool bnx_worker_service_try(struct bnx_worker *worker) {
-    return service_try(worker);
+    return bnx_service_try(worker);
 }
 
 void bnx_worker_service_leave(struct bnx_worker *worker) {
-    bnx_store_release(&worker->owner_busy, 0); /* W3 */
+    bnx_service_leave(worker);
 }
 
-void bnx_worker_service_enter(struct bnx_worker *worker) {
+void bnx_service_wait(struct bnx_worker *worker) {
     int tries = 0;
-    while (!service_try(worker)) { /* ends: a rescuer's section is bounded and never sleeps */
+    while (!bnx_service_try(worker)) { /* ends: a rescuer's section is bounded and never sleeps */
         if (++tries % BNX_LOCK_PAUSES_MAX == 0) {
             bnx_os.thread_yield();
         }

@@ -23,6 +23,8 @@
  *   W3 service     leaving: store-release 0 -> the other's load-acquire: its changes are visible.
  *   W4 cancels     push CAS seq_cst -> exchange seq_cst of the whole list, by the owner, its signal
  *                  handler or a rescuer; and the push side of I1. Push and take-all only: no ABA.
+ *   W5 current     store-release by the owner -> load-acquire by the watchdog: the descriptor's
+ *                  memory is there to be read.
  */
 #ifndef BNX_RUNTIME_WORKER_H
 #define BNX_RUNTIME_WORKER_H
@@ -44,6 +46,8 @@
 #define BNX_POLL_INTERVAL_NS UINT64_C(100000)
 /* Operations of one slice that may complete at once before the task gives way. */
 #define BNX_BUDGET BNX_CAPACITY(128, 4)
+/* Slices after which a task that runs its children or forks inline gives way to others. */
+#define BNX_SLICES_MAX 16
 /* How often in a row the next slot is served before the runq gets its turn. */
 #define BNX_NEXT_STREAK_MAX 3
 /* The next slot is stolen only when it has waited longer: its owner is about to run it. */
@@ -95,21 +99,22 @@ static inline void bnx_counter_bump(uint64_t *counter) {
 struct bnx_worker {
     /* Owner only. */
     struct bnx_carrier carrier;
-    struct bnx_task *current;      /* the task on this worker, NULL on the loop */
-    struct bnx_runtime *runtime;   /* immutable after init */
-    struct bnx_driver *driver;     /* immutable between open and close */
-    uint32_t index;                /* immutable after init */
-    uint32_t tick;                 /* ticks since start, wraps */
-    uint32_t poll_tick;            /* tick of the last poll */
-    int32_t budget;                /* what is left of the current slice */
-    uint32_t next_streak;          /* times in a row that the next slot was served */
-    bool is_searching;             /* counted in idle.searching */
-    uint64_t now_ns;               /* the clock as last read */
-    uint64_t slice_ns;             /* how long a tick takes on average, a moving one */
-    uint64_t poll_ns;              /* clock of the last poll */
-    uint64_t id_next;              /* id of the next task spawned here; steps by worker_count */
-    struct bnx_pool_cache tasks;   /* free descriptors */
-    struct bnx_pool_cache timers;  /* free timer nodes */
+    struct bnx_task *current;     /* the task on this worker, NULL on the loop */
+    struct bnx_runtime *runtime;  /* immutable after init */
+    struct bnx_driver *driver;    /* immutable between open and close */
+    uint32_t index;               /* immutable after init */
+    uint32_t tick;                /* ticks since start, wraps */
+    uint32_t poll_tick;           /* tick of the last poll */
+    int32_t budget;               /* what is left of the current slice */
+    uint32_t slices_kept;         /* slices that a task went on with although others may be ready */
+    uint32_t next_streak;         /* times in a row that the next slot was served */
+    bool is_searching;            /* counted in idle.searching */
+    uint64_t now_ns;              /* the clock as last read */
+    uint64_t slice_ns;            /* how long a tick takes on average, a moving one */
+    uint64_t poll_ns;             /* clock of the last poll */
+    uint64_t id_next;             /* id of the next task spawned here; steps by worker_count */
+    struct bnx_pool_cache tasks;  /* free descriptors */
+    struct bnx_pool_cache timers; /* free timer nodes */
     struct bnx_stack_cache stacks; /* free stacks */
     struct bnx_rng rng;
     uint16_t *victims; /* the other workers, near ones first; immutable after init */
@@ -243,7 +248,28 @@ void bnx_worker_rank_victims(struct bnx_worker *worker);
 bool bnx_worker_rescue_enter(struct bnx_worker *victim);
 void bnx_worker_rescue_leave(struct bnx_worker *victim);
 
+/** Owner: enters; false: a rescuer is inside. Two plain stores and a load; for io/ a call. */
+static inline bool bnx_service_try(struct bnx_worker *worker) {
+    bnx_store_light(&worker->owner_busy, 1);                 /* W2 */
+    if (bnx_likely(bnx_load_light(&worker->rescuer) == 0)) { /* W2 W3 */
+        return true;
+    }
+    bnx_store_release(&worker->owner_busy, 0); /* W3 */
+    return false;
+}
+
+static inline void bnx_service_leave(struct bnx_worker *worker) {
+    bnx_store_release(&worker->owner_busy, 0); /* W3 */
+}
+
+/** The rest of bnx_service_enter: waits until the rescuer is through. */
+void bnx_service_wait(struct bnx_worker *worker) BNX_COLD;
+
 /** Owner: enters, waiting for a rescuer to finish its bounded section. */
-void bnx_worker_service_enter(struct bnx_worker *worker);
+static inline void bnx_service_enter(struct bnx_worker *worker) {
+    if (bnx_unlikely(!bnx_service_try(worker))) {
+        bnx_service_wait(worker);
+    }
+}
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the machine and libc can do without a scheduler; the limits that other rows are read against.
+ * What the machine and libc can do without a scheduler: the limits that other rows are read by.
  *   BM_BareFlag         one way of a message between two threads that spin on a word
  *   BM_BareFutex        the same through futexes, each thread asleep while it waits
  *   BM_BareSwapcontext  one switch by swapcontext(3), with its system call for the signal mask
@@ -84,7 +84,7 @@ BENCHMARK(BM_BareFutex)->UseRealTime();
 
 static ucontext_t here;
 static ucontext_t there;
-static int64_t visits;
+static int64_t visits; /* swapcontext is opaque: the compiler keeps no copy over it */
 
 static void second_stack() {
     for (;;) { /* ends: nobody comes back */

@@ -15,8 +15,8 @@
 #include <unistd.h>
 
 /*
- * Every benchmark adds up what its operations did and compares the sum. A wrong one ends the program:
- * the time of a wrong result is no measurement.
+ * Every benchmark adds up what its operations did and compares the sum. A wrong one ends the
+ * program: the time of a wrong result is no measurement.
  */
 static inline void bnx_bench_require(bool is_right, const char *what) {
     if (!is_right) {
@@ -25,7 +25,7 @@ static inline void bnx_bench_require(bool is_right, const char *what) {
     }
 }
 
-/* Calls body() as the main task. It may keep references to the caller's frame, which waits for it. */
+/* Calls body() as the main task. It may refer to the caller's frame, which waits for it. */
 template <class Body> void bnx_bench_run(const struct bnx_options &options, Body body) {
     int result = bnx_run(
         &options,

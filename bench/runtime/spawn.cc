@@ -48,7 +48,7 @@ static void spawn_batches(benchmark::State &state, int64_t batch, int64_t worker
     state.SetItemsProcessed(state.iterations());
 }
 
-/* BM_SpawnBatch/TASKS/WORKERS: one task of TASKS that are spawned into one scope before its close. */
+/* BM_SpawnBatch/TASKS/WORKERS: one of TASKS tasks, all spawned into one scope before its close. */
 static void BM_SpawnBatch(benchmark::State &state) {
     spawn_batches(state, state.range(0), state.range(1));
 }
