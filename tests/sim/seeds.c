@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The runs happen in a child, so that the parent can name the seed whatever has ended it (seeds.h). */
+/* The runs are made in a child, so that the parent can name the seed whatever ends it (seeds.h). */
 #include "tests/sim/seeds.h"
 
 #include "tests/support/test.h"
@@ -33,8 +33,8 @@ static void run_all(uint64_t first, uint64_t count, bnx_task_fn scenario,
 void seeds_run(uint64_t count, bnx_task_fn scenario) {
     uint64_t first = bnx_test_seed();
     count = bnx_test_scale(count);
-    struct progress *progress = mmap(NULL, sizeof(*progress), PROT_READ | PROT_WRITE,
-                                     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct progress *progress =
+        mmap(NULL, sizeof(*progress), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     CHECK(progress != MAP_FAILED);
     struct timespec begin, end;
     clock_gettime(CLOCK_MONOTONIC, &begin);

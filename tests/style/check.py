@@ -27,6 +27,7 @@ RULES = {
     "function_sizes": sizes.function_sizes,
     "headers": headers.compile_alone,
     "layering": layering.layering,
+    "levels": layering.levels,
     "maps": layering.maps,
     "paths": text.paths,
     "plants": claims.plants,

@@ -8,11 +8,19 @@ import tree
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
 
-# runtime/ in levels, by stem. What is in neither is L2 or L3 and may include all of runtime/.
-LEVEL_0 = {"compiler", "check", "atomic", "list", "lock", "clock", "rng", "os"}
-LEVEL_1 = {"context", "stack", "deque", "runq", "mpscq", "wheel", "waitq"}
+# runtime/ in levels, by stem; runtime/README.md has the same lists.
+LEVELS = [set(stems.split()) for stems in (
+    "atomic check clock compiler list lock os rng",
+    """context crash deque idle mpscq pool quota runq stack textfile thread_wait topology waitq
+       wheel""",
+    """driver dump_pvt environment queue rescue runtime runtime_pvt scope_pvt steal task task_pvt
+       timer wait watchdog worker""",
+    "cancel dump fork future handle main offload scope sim sim_os sim_pvt spawn time wait_once",
+)]
+LEVEL_0, LEVEL_1, LEVEL_2, LEVEL_3 = LEVELS
 # Within L1, beside a file's own header.
-LEVEL_1_PAIRS = {("context", "stack")}
+LEVEL_1_PAIRS = {("context", "stack"), ("crash", "stack"), ("quota", "topology"),
+                 ("quota", "textfile"), ("topology", "textfile")}
 # Public headers that L1 may include: types alone, no call.
 VOCABULARY = {"bonxie/base.h", "bonxie/stack.h"}
 # What io/ may see of runtime/.
@@ -61,6 +69,8 @@ def allowed_in_runtime(path, included):
     if mine in LEVEL_1:
         is_fine = theirs in LEVEL_0 or theirs == mine or (mine, theirs) in LEVEL_1_PAIRS
         return None if is_fine else "L1 includes L0 and its own header"
+    if mine in LEVEL_2:
+        return "L2 includes nothing of L3" if theirs in LEVEL_3 else None
     return None
 
 
@@ -96,6 +106,25 @@ def layering():
                 yield f"{path}:{number}: {included}: {reason}"
         if path.startswith(PUBLIC_FOLDERS) and re.search(r"\b_?[Tt]hread_local\b|\b__thread\b", text):
             yield f"{path}: a public header holds no thread-local"
+
+
+def levels():
+    """Each file of runtime/ has a level, and runtime/README.md gives it the same."""
+    readme = "runtime/README.md"
+    said = [set() for _ in LEVELS]
+    if os.path.exists(os.path.join(tree.ROOT, readme)):
+        for level, stems in re.findall(r"^ +L([0-3]):((?: \w+)+)$", tree.read(readme), re.MULTILINE):
+            said[int(level)].update(stems.split())
+    for path in tree.files((".c", ".h"), ("runtime",)):
+        if os.path.dirname(path) != "runtime":
+            continue
+        level = next((i for i, stems in enumerate(LEVELS) if stem(path) in stems), None)
+        if level is None:
+            yield f"{path}: has no level in tests/style/layering.py"
+        elif stem(path) not in said[level]:
+            yield f"{path}: is of L{level}, and {readme} does not say so"
+    for level, stems in enumerate(said):
+        yield from (f"{readme}: {name} is not of L{level}" for name in sorted(stems - LEVELS[level]))
 
 
 def maps():

@@ -62,6 +62,9 @@ CASES = [
     ("spdx", "runtime/x.c", SPDX, "int a;\n"),
     ("spdx", "tests/run", "#!/bin/sh\n# SPDX-License-Identifier: MIT\n", "#!/bin/sh\n"),
     ("words", "runtime/x.c", "/* to be done */\n", f"/* {UNFINISHED} */\n"),
+    ("layering", "runtime/task.c", '#include "runtime/runq.h"\n', '#include "runtime/wait_once.h"\n'),
+    ("levels", "runtime/README.md", "    L0: os rng\n", "    L0: os\n"),
+    ("levels", "runtime/README.md", "    L0: os rng\n", "    L0: os\n    L1: rng\n"),
     ("maps", "runtime/README.md", "x.c y.h\n", "x.c\n"),
     ("plants", "tests/plants.txt", "rule a.b plants\n", "\n"),
     ("plants", "tests/plants.txt", "rule a.b plants\n", "rule a.b plants\nother a.b plants\n"),
@@ -71,6 +74,7 @@ CASES = [
 
 # What a rule needs beside the file of the case.
 NEIGHBOURS = {
+    "levels": {"runtime/README.md": "    L0: os rng\n", "runtime/os.h": SPDX, "runtime/rng.h": SPDX},
     "maps": {"runtime/x.c": SPDX, "runtime/y.h": SPDX},
     "plants": {"runtime/z.c": "int a = BNX_PLANT(rule);\n", "tests/CMakeLists.txt": "CLAIMS a.b\n"},
 }

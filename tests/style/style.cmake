@@ -1,8 +1,8 @@
 # One ctest entry a rule of the source, and one a plant of this build. Included last: it needs to know
 # every test.
 set(BNX_STYLE_RULES
-    atomics claims comments edges file_sizes format function_sizes headers layering maps paths plants
-    spdx words
+    atomics claims comments edges file_sizes format function_sizes headers layering levels maps paths
+    plants spdx words
 )
 if(BNX_PYTHON AND NOT BONXIE_SIM AND NOT CMAKE_CROSSCOMPILING)
     get_property(claims GLOBAL PROPERTY BNX_CLAIMS)
@@ -25,7 +25,7 @@ if(BONXIE_PLANTS)
     set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/plants.txt)
     foreach(line IN LISTS lines)
         string(REGEX REPLACE "#.*" "" line "${line}")
-        separate_arguments(line)
+        separate_arguments(line UNIX_COMMAND "${line}")
         list(LENGTH line fields)
         if(NOT fields EQUAL 3)
             continue()

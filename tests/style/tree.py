@@ -34,7 +34,7 @@ def files(suffixes=TEXT_SUFFIXES, under=("",)):
 
 
 def is_source_folder(parent, name, hidden_kept):
-    if parent == ROOT and name.startswith("build"):
+    if os.path.normpath(parent) == os.path.normpath(ROOT) and name.startswith("build"):
         return False
     return name in hidden_kept or not (name.startswith(".") or name == "__pycache__")
 

@@ -7,7 +7,7 @@
 
 /*
  * Ordering
- *   N1 wake: store seq_cst of the word, then futex wake -> park reads it (the kernel's futex order).
+ *   N1 wake: store seq_cst of the word, then futex wake -> park reads it (the kernel's order).
  */
 struct null_driver {
     struct bnx_driver base;

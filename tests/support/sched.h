@@ -2,7 +2,7 @@
 /*
  * What tests of the scheduler share: runtimes of a given size, a bell between tasks, threads.
  *
- * Everything here waits through the runtime or the os table, so that a simulated machine can run it.
+ * Everything here waits through the runtime or the os table: a simulated machine can run it.
  */
 #ifndef BNX_TESTS_SUPPORT_SCHED_H
 #define BNX_TESTS_SUPPORT_SCHED_H

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Claims about scopes: what a close waits for, errors, children that run on their parent's stack. */
+/* Claims about scopes: what a close waits for, errors, children that run on the parent's stack. */
 #include "tests/support/sched.h"
 
 #include <bonxie/time.h>
@@ -48,8 +48,8 @@ static int close_tree(void *arg) {
     return 0;
 }
 
-/* Claim: close returns after every task in the scope, stolen, inline or queued, has ended. Method: a
- * tree three wide and five deep whose nodes yield, sleep and close, counted after each close. */
+/* Claim: close returns after every task in the scope, stolen, inline or queued, has ended. Method:
+ * a tree three wide and five deep whose nodes yield, sleep and close, counted after each close. */
 TEST(scope_close_waits, "scope.close_waits_for_all") {
     sched_run_each(close_tree, NULL);
 }
@@ -163,7 +163,7 @@ static int children_spawn(void *arg) {
     return 0;
 }
 
-/* Claim: children may spawn into the scope they belong to, and the close waits for those as well. */
+/* Claim: children may spawn into the scope they belong to, and the close waits for those, too. */
 TEST(scope_children_spawn, "scope.children_spawn_siblings") {
     sched_run_each(children_spawn, NULL);
 }
@@ -203,7 +203,7 @@ static int first_error_wins(void *arg) {
 }
 
 /* Claim: the first child that fails cancels its siblings, started or not, and close returns its
- * error; siblings that give up with -ECANCELED add nothing, and the opener itself is not cancelled. */
+ * error; siblings that give up with -ECANCELED add nothing; the opener itself is not cancelled. */
 TEST(scope_first_error, "scope.first_error_wins") {
     sched_run_each(first_error_wins, NULL);
 }
@@ -301,8 +301,8 @@ static int descend(void *arg) {
     return 0;
 }
 
-/* Claim: nested closes run inline only while the stack has room. Method: 2000 levels with a frame of
- * a kilobyte each on a stack of 256. */
+/* Claim: nested closes run inline only while the stack has room. Method: 2000 levels with a frame
+ * of a kilobyte each on a stack of 256. */
 TEST(scope_deep, "scope.inline_stops_before_overflow") {
     uint64_t depth = 0;
     sched_run(1, descend, &depth);

@@ -152,9 +152,7 @@ TEST(used_is_high_water, "stack.used_is_high_water") {
  * workers, and nothing new is carved for them. Method: free 500 in one cache, take 500 - bound from
  * another. */
 TEST(cache_bound, "stack.cache_bound") {
-    enum {
-        COUNT = 500
-    };
+    enum { COUNT = 500 };
     struct fixture fixture;
     fixture_open(&fixture, 0);
     struct bnx_stack *stacks[COUNT];
@@ -212,9 +210,7 @@ static void touch_guard(void *arg) {
  * stacks in use are left alone. Method: fill stacks, free all but one, trim, ask mincore; a child
  * hits a guard. */
 TEST(trim_keeps_one_page, "stack.trim_keeps_one_page") {
-    enum {
-        COUNT = 100
-    };
+    enum { COUNT = 100 };
     struct fixture fixture;
     fixture_open(&fixture, 0);
     struct bnx_stack *stacks[COUNT];

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Claims about single tasks: how they start, wait, move between workers, are joined and given up. */
+/* Claims about single tasks: how they start, wait, move between workers, are joined, given up. */
 #include "tests/support/sched.h"
 
 #include <stdio.h>
@@ -51,7 +51,7 @@ TEST(task_runs_once, "task.runs_once") {
     }
 }
 
-/* Claim: bnx_run and bnx_runtime_run return the function's value, errors included, again and again. */
+/* Claim: bnx_run and bnx_runtime_run return fn's value, errors included, again and again. */
 TEST(task_result, "task.result_is_returned") {
     struct bnx_runtime *runtime = sched_create(2);
     CHECK_EQ(bnx_runtime_run(runtime, return_number, as_arg(7)), 7);
@@ -107,8 +107,8 @@ static int walk_states(void *arg) {
     return 0;
 }
 
-/* Claim: a handle shows each state of a task's life, and costs no stack before the start. Method: one
- * worker, so that each state is there when it is looked at. */
+/* Claim: a handle shows each state of a task's life, and costs no stack before the start. Method:
+ * one worker, so that each state is there when it is looked at. */
 TEST(task_states, "task.states") {
     sched_run(1, walk_states, NULL);
 }
@@ -197,9 +197,8 @@ static uint32_t cached_max(uint32_t worker_count) {
 #define LIVE_MAX 100 /* that fit in any case */
 
 static struct bnx_options limited(uint32_t worker_count) {
-    return (struct bnx_options){.worker_count = worker_count,
-                                .tasks_max = cached_max(worker_count) + LIVE_MAX,
-                                .seed = 1};
+    return (struct bnx_options){
+        .worker_count = worker_count, .tasks_max = cached_max(worker_count) + LIVE_MAX, .seed = 1};
 }
 
 /* Claim: the descriptor of every task comes back, also of one that was detached. Method: a limit on
@@ -375,8 +374,8 @@ static int copy_arguments(void *arg) {
     return 0;
 }
 
-/* Claim: spawn_copy gives each task its own copy, of any size. Method: the originals are overwritten
- * at once; leaks are the sanitizer's to find. */
+/* Claim: spawn_copy gives each task its own copy, of any size. Method: the originals are
+ * overwritten at once; leaks are the sanitizer's to find. */
 TEST(task_copy, "task.copy_is_its_own") {
     sched_run_each(copy_arguments, NULL);
 }
@@ -424,17 +423,17 @@ static int pin_tasks(void *arg) {
     for (uint32_t i = 0; i < 40; i++) {
         struct bnx_spawn_options options = {.flags = BNX_SPAWN_PINNED,
                                             .worker = i % sched_worker_count()};
-        CHECK_EQ(bnx_spawn_with(&scope, &options, stay_home, (void *)(uintptr_t)options.worker,
-                                NULL),
-                 0);
+        CHECK_EQ(
+            bnx_spawn_with(&scope, &options, stay_home, (void *)(uintptr_t)options.worker, NULL),
+            0);
         CHECK_EQ(bnx_spawn(&scope, pin_for_a_while, NULL), 0);
     }
     CHECK_EQ(bnx_scope_close(&scope), 0);
     return 0;
 }
 
-/* Claim: a pinned task runs on its worker only, and one that pins itself stays where it was. Method:
- * yields and sleeps among others that move. */
+/* Claim: a pinned task runs on its worker only, and one that pins itself stays where it was.
+ * Method: yields and sleeps among others that move. */
 TEST(task_pinned, "task.pinned_stays") {
     sched_run_each(pin_tasks, NULL);
 }
@@ -496,9 +495,10 @@ static int move_with_tls(void *arg) {
     return 0;
 }
 
-/* Claim: after a suspension errno is what it was and a thread_local, read through a call, is the new
- * thread's. Method: each task writes its worker's index before it suspends and expects the index of
- * the worker it is on after. In the build that moves a task at each suspension it must have moved. */
+/* Claim: after a suspension errno is what it was and a thread_local, read through a call, is the
+ * new thread's. Method: each task writes its worker's index before it suspends and expects the
+ * index of the worker it is on after. In the build that moves a task at each suspension it must
+ * have moved. */
 TEST(task_tls, "task.tls_after_migration") {
     struct tls_arg tls = {0};
     sched_run_each(move_with_tls, &tls);
