@@ -16,7 +16,8 @@
  *   sleep in a call. Waiting for a CPU is neither.
  *   The watchdog also stands behind two relaxed shortcuts of the scheduler: it wakes a worker when
  *   work is queued anywhere while one sleeps, and asks a worker to poll that has not for a round.
- *   It sleeps while all workers do; who comes awake calls bnx_watchdog_kick.
+ *   It sleeps while all workers do; who comes awake calls bnx_watchdog_kick. Before that it gives
+ *   memory of free stacks back.
  *
  * Ordering
  *   D1 sleep: the watchdog's store seq_cst of `asleep`, then its look at the parked bits; a
@@ -39,7 +40,8 @@
 #define BLOCKED_NS (10 * BNX_NS_PER_MS) /* without CPU use: blocked in a call, not preempted */
 #define REPORT_NS (10 * BNX_NS_PER_MS)
 #define ROUNDS_BEFORE_SLEEP                                                                        \
-    20 /* all parked for so many rounds: a busy server's pauses are shorter */
+    20                   /* all parked for so many rounds: a busy server's pauses are shorter */
+#define TRIM_STACKS 4096 /* freed stacks whose memory is returned each time all sleep: some ms */
 #define STACK_BYTES ((size_t)256 * 1024)
 
 struct watch {
@@ -255,6 +257,7 @@ static bool all_parked(const struct bnx_runtime *runtime) {
 }
 
 static void sleep_until_kicked(struct bnx_watchdog *watchdog) {
+    (void)bnx_stack_trim(&watchdog->runtime->stacks, TRIM_STACKS);
     bnx_store_seq_cst(&watchdog->asleep, 1);                                              /* D1 */
     if (all_parked(watchdog->runtime) && bnx_load_seq_cst(&watchdog->is_stopping) == 0) { /* D1 */
         (void)bnx_os.futex_wait(&watchdog->asleep, 1, BNX_NEVER_NS);

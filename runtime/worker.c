@@ -210,7 +210,9 @@ static void *rest(struct bnx_worker *worker) {
             return item;
         }
     }
-    if (!spin(worker)) {
+    /* Searchers alone spin: at most half of the awake workers, so one on a small machine. */
+    bool may_spin = worker->is_searching || runtime->worker_count == 1;
+    if (!may_spin || !spin(worker)) {
         sleep_now(worker);
     }
     poll_outside(worker);
