@@ -13,7 +13,7 @@
  * Service
  *   Completions are copied out under the service lock, a batch at a time, and handled outside it by
  *   the owner, under it by a rescuer. A rescuer handles ops and nothing else: what belongs to the
- *   owner (cancel answers that need another try, closers, the wake poll) it leaves in `deferred`.
+ *   owner (cancel answers that need another try, the wake poll) it leaves in `deferred`.
  *
  * Ordering
  *   U1 wake: exchange seq_cst of `notified` 0 -> 1 and then the write; the owner's exchange seq_cst
@@ -40,7 +40,7 @@
 #define POINTER_BITS 48
 #define POINTER_MASK (((UINT64_C(1) << POINTER_BITS) - 1) & ~KIND_MASK)
 
-enum completion_kind { KIND_OP, KIND_WAKE, KIND_CANCEL, KIND_CLOSE };
+enum completion_kind { KIND_OP, KIND_WAKE, KIND_CANCEL, KIND_CLOSE /* nobody waits for it */ };
 
 #define REAP_BATCH 64   /* completions copied in one hold of the service */
 #define DEFERRED_MAX 64 /* a rescuer stops when it cannot put down more */
@@ -70,7 +70,8 @@ struct uring_driver {
     uint32_t deferred_count;     /* under the service lock */
     struct retry retries[RETRIES_MAX];
     struct completion deferred[DEFERRED_MAX];
-    uint16_t *counts; /* ops in flight per descriptor; U2 */
+    uint32_t *counts;                         /* ops in flight per descriptor; U2 */
+    CK_LIST_HEAD(flying_list, bnx_op) flying; /* all ops in flight; under the service lock */
 };
 
 static struct uring_driver *uring_of(const struct bnx_driver *driver) {
@@ -93,14 +94,14 @@ static uint64_t sequence_of(const struct bnx_task *task) {
 
 static void count_add(struct uring_driver *self, int fd) {
     if ((unsigned)fd < COUNTED_FDS) {
-        (void)bnx_fetch_add_seq_cst(&self->counts[fd], (uint16_t)1); /* U2 */
+        (void)bnx_fetch_add_seq_cst(&self->counts[fd], 1); /* U2 */
     }
     (void)bnx_fetch_add_relaxed(&self->base.ops_in_flight, 1); /* a count */
 }
 
 static void count_sub(struct uring_driver *self, int fd) {
     if ((unsigned)fd < COUNTED_FDS) {
-        (void)bnx_fetch_sub_seq_cst(&self->counts[fd], (uint16_t)1); /* U2 */
+        (void)bnx_fetch_sub_seq_cst(&self->counts[fd], 1); /* U2 */
     }
     (void)bnx_fetch_sub_relaxed(&self->base.ops_in_flight, 1); /* a count */
 }
@@ -114,11 +115,11 @@ static uint32_t uring_count_fd(const struct bnx_driver *driver, int fd) {
 
 static bool uring_make_room(struct bnx_driver *driver) {
     struct bnx_ring *ring = &uring_of(driver)->ring;
-    if (bnx_ring_unsubmitted(ring) + BNX_RING_RESERVED < ring->uring.sq.ring_entries) {
+    if (bnx_ring_unsubmitted(ring) + ring->reserved < ring->uring.sq.ring_entries) {
         return true;
     }
     (void)bnx_ring_flush(ring); /* refused while the CQ overflows: the caller comes again */
-    return bnx_ring_unsubmitted(ring) + BNX_RING_RESERVED < ring->uring.sq.ring_entries;
+    return bnx_ring_unsubmitted(ring) + ring->reserved < ring->uring.sq.ring_entries;
 }
 
 static void prepare(struct io_uring_sqe *sqe, const struct bnx_op *op) {
@@ -147,14 +148,21 @@ static void prepare(struct io_uring_sqe *sqe, const struct bnx_op *op) {
     }
 }
 
-static void uring_start(struct bnx_driver *driver, struct bnx_op *op) {
+static bool uring_start(struct bnx_driver *driver, struct bnx_op *op) {
     struct uring_driver *self = uring_of(driver);
     struct io_uring_sqe *sqe = bnx_ring_take(&self->ring, false);
-    BNX_CHECK(sqe != NULL); /* make_room came first, and nothing was between */
+    if (sqe == NULL) {
+        return false;
+    }
     prepare(sqe, op);
     sqe->user_data = user_data_of(op, KIND_OP, sequence_of(op->task));
+    bnx_tsan_release(op); /* the kernel hands it to whoever completes it, out of the tool's sight */
     count_add(self, op->fd);
+    bnx_worker_service_enter(self->base.worker);
+    CK_LIST_INSERT_HEAD(&self->flying, op, flying);
+    bnx_worker_service_leave(self->base.worker);
     bnx_ring_put(&self->ring);
+    return true;
 }
 
 /* An SQE for a cancel: from the reserve, and if even that is in use, after a submission. */
@@ -167,9 +175,11 @@ static struct io_uring_sqe *take_for_cancel(struct uring_driver *self) {
     return sqe;
 }
 
+/* The kernel has not found the op, or not yet: asks again after a while, at once where the list is
+ * full. Owner, not in the handler. */
 static void retry_later(struct uring_driver *self, struct bnx_task *task, uint64_t sequence) {
     if (self->retry_count == RETRIES_MAX) {
-        self->retry_ns = 0; /* at once: makes room */
+        bnx_op_cancel_again(self->base.worker, task, sequence);
         return;
     }
     if (self->retry_count == 0) {
@@ -178,52 +188,57 @@ static void retry_later(struct uring_driver *self, struct bnx_task *task, uint64
     self->retries[self->retry_count++] = (struct retry){task, sequence};
 }
 
-/* Also runs in the rescue signal's handler, which sections keep out of the retries. */
-static void uring_cancel(struct bnx_driver *driver, struct bnx_task *task) {
+static bool uring_cancel(struct bnx_driver *driver, struct bnx_task *task, void *op,
+                         uint64_t sequence) {
     struct uring_driver *self = uring_of(driver);
-    uint64_t sequence = sequence_of(task);
-    bnx_ring_section_enter(&self->ring);
-    bool is_unreserved = BNX_PLANT(cancel_dropped_when_full);
-    struct io_uring_sqe *sqe =
-        is_unreserved ? bnx_ring_take(&self->ring, false) : take_for_cancel(self);
-    if (sqe == NULL && !is_unreserved) {
-        retry_later(self, task, sequence); /* the CQ overflows: room comes with the next reap */
-    } else if (sqe != NULL) {
-        io_uring_prep_cancel64(sqe, user_data_of(task->op, KIND_OP, sequence), 0);
-        sqe->user_data = user_data_of(task, KIND_CANCEL, sequence);
-        bnx_ring_put(&self->ring);
+    if (BNX_PLANT(cancel_dropped_when_full)) {
+        struct io_uring_sqe *unreserved = bnx_ring_take(&self->ring, false);
+        if (unreserved != NULL) {
+            io_uring_prep_cancel64(unreserved, user_data_of(op, KIND_OP, sequence), 0);
+            unreserved->user_data = user_data_of(task, KIND_CANCEL, sequence);
+            bnx_ring_put(&self->ring);
+        }
+        return true;
     }
-    bnx_ring_section_leave(&self->ring);
+    struct io_uring_sqe *sqe = take_for_cancel(self);
+    if (sqe == NULL) {
+        return false; /* the CQ overflows: room comes with the next reap */
+    }
+    io_uring_prep_cancel64(sqe, user_data_of(op, KIND_OP, sequence), 0);
+    sqe->user_data = user_data_of(task, KIND_CANCEL, sequence);
+    bnx_ring_put(&self->ring);
+    return true;
 }
 
 static void send_retries(struct uring_driver *self) {
     if (self->retry_count == 0 || bnx_clock_now() < self->retry_ns) {
         return;
     }
-    struct retry due[RETRIES_MAX];
-    bnx_ring_section_enter(&self->ring);
-    uint32_t count = self->retry_count;
-    memcpy(due, self->retries, count * sizeof(due[0]));
-    self->retry_count = 0;
-    bnx_ring_section_leave(&self->ring);
-    for (uint32_t i = 0; i < count; i++) {
-        /* The descriptor outlives the op: its wait word says whether it is still this op's. */
-        if (sequence_of(due[i].task) == due[i].sequence && bnx_op_is_cancel_wanted(due[i].task)) {
-            uring_cancel(&self->base, due[i].task);
-        }
+    struct bnx_worker *worker = self->base.worker;
+    for (uint32_t i = 0; i < self->retry_count; i++) {
+        bnx_op_cancel_again(worker, self->retries[i].task, self->retries[i].sequence);
     }
+    self->retry_count = 0;
+    bnx_cancels_send(worker, false);
 }
 
-static void uring_cancel_fd(struct bnx_driver *driver, int fd, struct bnx_op_answer *answer) {
+/* By each op's own record: the number may stand for another file by now, and a dup of it has ops
+ * that shall go on. */
+static void uring_cancel_fd(struct bnx_driver *driver, int fd) {
     struct uring_driver *self = uring_of(driver);
-    struct io_uring_sqe *sqe = take_for_cancel(self);
-    if (sqe == NULL) {
-        answer->done(answer); /* the closer looks at the count and asks again */
-        return;
+    struct bnx_op *op;
+    bnx_worker_service_enter(self->base.worker);
+    CK_LIST_FOREACH(op, &self->flying, flying) {
+        struct io_uring_sqe *sqe = op->fd == fd ? take_for_cancel(self) : NULL;
+        if (sqe != NULL) { /* else the closer asks again */
+            op->is_closed = true;
+            uint64_t sequence = sequence_of(op->task);
+            io_uring_prep_cancel64(sqe, user_data_of(op, KIND_OP, sequence), 0);
+            sqe->user_data = KIND_CLOSE;
+            bnx_ring_put(&self->ring);
+        }
     }
-    io_uring_prep_cancel_fd(sqe, fd, IORING_ASYNC_CANCEL_ALL);
-    sqe->user_data = user_data_of(answer, KIND_CLOSE, 0);
-    bnx_ring_put(&self->ring);
+    bnx_worker_service_leave(self->base.worker);
 }
 
 /* ---- Reaping ---- */
@@ -262,22 +277,17 @@ static void handle_for_owner(struct uring_driver *self, const struct completion 
         bool is_settled = completion->result != -EALREADY && completion->result != -ENOENT;
         uint64_t sequence = sequence_of(task);
         if (!is_settled && (sequence & 0xffff) == completion->user_data >> POINTER_BITS &&
-            bnx_op_is_cancel_wanted(task)) {
+            bnx_op_is_cancel_wanted(task, sequence)) {
             if (BNX_PLANT(cancel_already_is_done)) {
                 bnx_op_complete(task->op, -ECANCELED, 0);
                 break;
             }
-            bnx_ring_section_enter(&self->ring);
             retry_later(self, task, sequence);
-            bnx_ring_section_leave(&self->ring);
         }
         break;
     }
-    case KIND_CLOSE: {
-        struct bnx_op_answer *answer = pointer_of(completion->user_data);
-        answer->done(answer);
-        break;
-    }
+    case KIND_CLOSE:
+        break; /* the closer looks at the count */
     }
 }
 
@@ -290,6 +300,11 @@ static uint32_t copy_out(struct uring_driver *self, struct completion *out, uint
     for (; head != tail && count < max; head++, count++) {
         const struct io_uring_cqe *cqe = &cq->cqes[head & cq->ring_mask];
         out[count] = (struct completion){cqe->user_data, cqe->res, cqe->flags};
+        if ((cqe->user_data & KIND_MASK) == KIND_OP) {
+            struct bnx_op *op = pointer_of(cqe->user_data);
+            bnx_tsan_acquire(op);
+            CK_LIST_REMOVE(op, flying);
+        }
     }
     bnx_store_release(cq->khead, head); /* U3 */
     return count;
@@ -475,6 +490,7 @@ static int uring_open(const struct bnx_driver_config *config, struct bnx_worker 
     memset(self, 0, sizeof(*self));
     self->base.ops = &uring_ops.port;
     self->base.worker = worker;
+    CK_LIST_INIT(&self->flying);
     int error = open_parts(self);
     if (error != 0) {
         bnx_os.release(self);

@@ -12,8 +12,7 @@
 
 enum bnx_hint {
     BNX_HINT_READABLE = 1, /* the last receive said that more is there */
-    BNX_HINT_NONBLOCK = 2, /* opened by us, O_NONBLOCK: an inline call cannot block */
-    BNX_HINT_SOCKET = 4    /* it has received before: a poll before the receive is no risk */
+    BNX_HINT_SOCKET = 2    /* it has received before: a poll before the receive is no risk */
 };
 
 /* One byte a descriptor; any thread, relaxed: guesses order nothing. */

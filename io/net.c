@@ -20,6 +20,8 @@
 #include <unistd.h>
 
 #define BACKLOG_DEFAULT 4096
+/* The kernel itself transfers no more in one call; beyond, lengths would not fit its int. */
+#define TRANSFER_BYTES_MAX ((size_t)0x7ffff000)
 /* CQE flag of a receive: the socket holds more (Linux 5.19). Kernel ABI. */
 #define RESULT_SOCK_NONEMPTY (1u << 2)
 
@@ -99,11 +101,23 @@ int bnx_listen(const char *address, const struct bnx_listen_options *options) {
         return error;
     }
     bnx_hint_clear(fd);
-    bnx_hint_set(fd, BNX_HINT_NONBLOCK, true);
     return fd;
 }
 
 /* ---- Accepting and connecting ---- */
+
+/* Accepts what is there. -EAGAIN also where the listener could block: it is not ours, or not any
+ * more. */
+static int accept_now(int listener, struct sockaddr *storage, socklen_t *bytes) {
+    int flags = bnx_os.fcntl(listener, F_GETFL, 0);
+    if (flags < 0 || (flags & O_NONBLOCK) == 0) {
+        return -EAGAIN;
+    }
+    if (bytes != NULL) {
+        *bytes = sizeof(struct sockaddr_storage);
+    }
+    return bnx_os.accept4(listener, storage, bytes, SOCK_CLOEXEC | SOCK_NONBLOCK);
+}
 
 int bnx_accept(int listener, struct bnx_address *out_peer) {
     struct bnx_task *self = bnx_task_current();
@@ -121,8 +135,8 @@ int bnx_accept(int listener, struct bnx_address *out_peer) {
     socklen_t *bytes = out_peer != NULL ? &peer.bytes : NULL;
     int fd = -EAGAIN;
     /* Connections come in bursts: after one, the next is probably there. */
-    if (bnx_hint_has(listener, BNX_HINT_READABLE) && bnx_hint_has(listener, BNX_HINT_NONBLOCK)) {
-        fd = bnx_os.accept4(listener, storage, bytes, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (bnx_hint_has(listener, BNX_HINT_READABLE)) {
+        fd = accept_now(listener, storage, bytes);
         bnx_hint_set(listener, BNX_HINT_READABLE, fd >= 0);
         if (fd >= 0) {
             bnx_task_spend(self);
@@ -136,13 +150,17 @@ int bnx_accept(int listener, struct bnx_address *out_peer) {
                             .address_bytes = bytes,
                             .flags = SOCK_CLOEXEC | SOCK_NONBLOCK};
         fd = (int)bnx_op_run(&op, BNX_WAIT_ACCEPT);
+        if (op.result == -ECANCELED || op.result == -EINTR) {
+            /* The kernel wakes one waiter a connection, and that may have been this one. */
+            int late = op.is_closed ? -EBADF : accept_now(listener, storage, bytes);
+            fd = late >= 0 ? late : fd;
+        }
         bnx_hint_set(listener, BNX_HINT_READABLE, fd >= 0);
     }
     if (fd < 0) {
         return fd;
     }
     bnx_hint_clear(fd);
-    bnx_hint_set(fd, BNX_HINT_NONBLOCK, true);
     bnx_hint_set(fd, BNX_HINT_SOCKET, true);
     if (out_peer != NULL) {
         *out_peer = peer;
@@ -184,7 +202,6 @@ int bnx_connect_to(const struct bnx_address *address) {
         return error;
     }
     bnx_hint_clear(fd);
-    bnx_hint_set(fd, BNX_HINT_NONBLOCK, true);
     bnx_hint_set(fd, BNX_HINT_SOCKET, true);
     return fd;
 }
@@ -202,6 +219,7 @@ ssize_t bnx_recv(int fd, void *buffer, size_t bytes, int flags) {
     if (self == NULL) {
         return bnx_off_task_error();
     }
+    bytes = bytes < TRANSFER_BYTES_MAX ? bytes : TRANSFER_BYTES_MAX;
     int error = bnx_task_cancel_check(self);
     if (error != 0) {
         return error;
@@ -232,6 +250,7 @@ ssize_t bnx_send(int fd, const void *buffer, size_t bytes, int flags) {
     if (self == NULL) {
         return bnx_off_task_error();
     }
+    bytes = bytes < TRANSFER_BYTES_MAX ? bytes : TRANSFER_BYTES_MAX;
     int error = bnx_task_cancel_check(self);
     if (error != 0) {
         return error;

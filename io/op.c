@@ -9,13 +9,33 @@
 
 #include <errno.h>
 
-/* The ring's own answer to a cancel, from us by the task's scope or by bnx_close. */
-static ssize_t explain_cancel(struct bnx_task *self, int32_t result) {
-    int error = bnx_task_cancel_check(self);
-    if (error != 0) {
-        return error;
+/* The kernel's answer to a cancel: by the task's scope, by bnx_close, or by nobody that we know. */
+static ssize_t explain_cancel(struct bnx_task *self, const struct bnx_op *op) {
+    if (op->is_closed) {
+        return -EBADF;
     }
-    return result == -ECANCELED ? -EBADF : result;
+    int error = bnx_task_cancel_check(self);
+    return error != 0 ? error : op->result;
+}
+
+/* Hands the op to the driver of the worker that the task is on; the task then waits in it. */
+static int start(struct bnx_task *self, struct bnx_op *op) {
+    for (;;) { /* ends: completions make room again */
+        int error = bnx_task_cancel_check(self);
+        if (error != 0) {
+            return error;
+        }
+        struct bnx_driver *driver = bnx_driver_current();
+        const struct bnx_io_ops *ops = bnx_io_ops_of(driver);
+        if (ops->make_room(driver)) {
+            error = bnx_op_begin(self);
+            if (error != 0 || ops->start(driver, op)) {
+                return error;
+            }
+            bnx_op_abort(self);
+        }
+        bnx_yield();
+    }
 }
 
 ssize_t bnx_op_run(struct bnx_op *op, enum bnx_wait_reason reason) {
@@ -23,26 +43,17 @@ ssize_t bnx_op_run(struct bnx_op *op, enum bnx_wait_reason reason) {
     if (self == NULL) {
         return bnx_off_task_error();
     }
-    int error = bnx_task_cancel_check(self);
-    if (error != 0) {
-        return error;
-    }
-    struct bnx_driver *driver = bnx_driver_current();
-    while (!bnx_io_ops_of(driver)->make_room(driver)) { /* ends: completions make room again */
-        bnx_yield();
-        driver = bnx_driver_current();
-    }
-    error = bnx_op_begin(self);
-    if (error != 0) {
-        return error;
-    }
     op->task = self;
+    op->is_closed = false;
     self->op = op;
-    bnx_io_ops_of(driver)->start(driver, op);
+    int error = start(self, op);
+    if (error != 0) {
+        return error;
+    }
     bnx_op_park(self, reason, op->fd);
     bool is_lost = BNX_PLANT(cancel_beats_success) && bnx_task_cancel_check(self) != 0;
     if (op->result == -ECANCELED || op->result == -EINTR || is_lost) {
-        return explain_cancel(self, op->result);
+        return explain_cancel(self, op);
     }
     return op->result;
 }
@@ -56,39 +67,39 @@ void bnx_op_complete(struct bnx_op *op, int32_t result, uint32_t flags) {
 
 /* ---- Closing ---- */
 
+/* Rounds of waiting for the completions of ended ops that only yield; then each sleeps. */
+#define CLOSE_YIELDS 16
+#define CLOSE_NAP_NS UINT64_C(1000000)
+
 /* A request to one worker to end all ops on a descriptor; in the closing task's frame. */
 struct close_request {
     struct bnx_message message;
-    struct bnx_op_answer answer;
     struct bnx_task *closer;
     int fd;
 };
 
-static void close_answered(struct bnx_op_answer *answer) {
-    struct close_request *request = BNX_CONTAINER_OF(answer, struct close_request, answer);
-    bnx_task_ready(request->closer); /* the frame may be gone after this */
-}
-
 static void deliver_close(struct bnx_worker *worker, struct bnx_message *message) {
     struct close_request *request = BNX_CONTAINER_OF(message, struct close_request, message);
     struct bnx_driver *driver = bnx_worker_driver(worker);
-    bnx_io_ops_of(driver)->cancel_fd(driver, request->fd, &request->answer);
+    bnx_io_ops_of(driver)->cancel_fd(driver, request->fd);
+    bnx_task_ready(request->closer); /* the frame may be gone after this */
 }
 
-/* Asks until no op on the descriptor is left on that worker. Not refused by a cancel. */
+/* Asks until no op on the descriptor is left on that worker. Not refused by a cancel. Ends: each op
+ * that was started there is asked for by its own record, whatever the number means by now. */
 static void end_ops_on(struct bnx_task *self, struct bnx_worker *worker, int fd) {
     struct bnx_driver *driver = bnx_worker_driver(worker);
     const struct bnx_io_ops *ops = bnx_io_ops_of(driver);
-    while (ops->count_fd(driver, fd) !=
-           0) { /* ends: no op is started on a descriptor being closed */
-        struct close_request request = {.closer = self, .fd = fd};
-        request.message.deliver = deliver_close;
-        request.answer.done = close_answered;
-        bnx_worker_send(worker, &request.message);
-        (void)bnx_task_park(self, BNX_WAIT_CLOSE, (const void *)(intptr_t)fd);
-        /* The answer may come before the completions of what it cancelled. */
-        for (int i = 0; i < 64 && ops->count_fd(driver, fd) != 0; i++) {
+    for (uint32_t round = 0; ops->count_fd(driver, fd) != 0; round++) {
+        if (round % CLOSE_YIELDS == 0) {
+            struct close_request request = {.closer = self, .fd = fd};
+            request.message.deliver = deliver_close;
+            bnx_worker_send(worker, &request.message);
+            (void)bnx_task_park(self, BNX_WAIT_CLOSE, (const void *)(intptr_t)fd);
+        } else if (round < CLOSE_YIELDS) {
             bnx_yield();
+        } else {
+            bnx_task_nap(self, CLOSE_NAP_NS);
         }
     }
 }
@@ -102,5 +113,6 @@ int bnx_close(int fd) {
             end_ops_on(self, bnx_worker_peer(i), fd);
         }
     }
+    bnx_hint_clear(fd); /* again: an op that has just ended may have set it */
     return bnx_os.close(fd);
 }

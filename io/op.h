@@ -37,14 +37,11 @@ struct bnx_op {
     socklen_t *address_bytes; /* of accept */
     int flags;                /* of recv, send, accept */
 
-    struct bnx_task *task; /* who waits; set by bnx_op_run */
-    int32_t result;        /* of the terminal completion; the driver */
-    uint32_t result_flags; /* the completion's flags; the driver */
-};
-
-/* Told when a request to the driver has been answered; in the requester's frame. */
-struct bnx_op_answer {
-    void (*done)(struct bnx_op_answer *answer);
+    CK_LIST_ENTRY(bnx_op) flying; /* in its driver's list; under the service lock */
+    bool is_closed;               /* bnx_close has ended it; under the service lock */
+    struct bnx_task *task;        /* who waits; set by bnx_op_run */
+    int32_t result;               /* of the terminal completion; the driver */
+    uint32_t result_flags;        /* the completion's flags; the driver */
 };
 
 /* What the drivers of io/ can do beyond the port. */
@@ -54,14 +51,11 @@ struct bnx_io_ops {
     /** Owner: makes room for one op and one cancel. False: the kernel takes nothing now. */
     bool (*make_room)(struct bnx_driver *driver);
 
-    /** Owner, after make_room: starts the op. Never fails. */
-    void (*start)(struct bnx_driver *driver, struct bnx_op *op);
+    /** Owner: starts the op. False: no room after all (a signal handler has used it). */
+    bool (*start)(struct bnx_driver *driver, struct bnx_op *op);
 
-    /**
-     * Owner: asks the kernel to end every op on a descriptor; answer->done runs on this worker when
-     * it has answered.
-     */
-    void (*cancel_fd)(struct bnx_driver *driver, int fd, struct bnx_op_answer *answer);
+    /** Owner: asks the kernel to end every op that was started here on that number. */
+    void (*cancel_fd)(struct bnx_driver *driver, int fd);
 
     /** Ops in flight on a descriptor. Any thread; O1. */
     uint32_t (*count_fd)(const struct bnx_driver *driver, int fd);

@@ -62,6 +62,8 @@ int bnx_ring_init(struct bnx_ring *ring) {
     }
     /* A fork child must not share queues that this process goes on writing. */
     (void)io_uring_ring_dontfork(&ring->uring); /* best effort: a child may only exec */
+    unsigned quarter = ring->uring.sq.ring_entries / 4;
+    ring->reserved = quarter < BNX_RING_RESERVED ? quarter : BNX_RING_RESERVED;
     register_fd(ring);
     ring->has_no_iowait = (params.features & IORING_FEAT_NO_IOWAIT) != 0;
     unsigned workers[2] = {WORKERS_BOUNDED, WORKERS_UNBOUNDED};
@@ -91,12 +93,12 @@ void bnx_ring_section_leave(struct bnx_ring *ring) {
 }
 
 struct io_uring_sqe *bnx_ring_take(struct bnx_ring *ring, bool is_cancel) {
-    unsigned reserved = is_cancel ? 0 : BNX_RING_RESERVED;
-    unsigned used = bnx_ring_unsubmitted(ring);
-    if (used + reserved >= ring->uring.sq.ring_entries) {
+    unsigned reserved = is_cancel ? 0 : ring->reserved;
+    bnx_ring_section_enter(ring); /* first: the handler takes SQEs as well */
+    if (bnx_ring_unsubmitted(ring) + reserved >= ring->uring.sq.ring_entries) {
+        bnx_ring_section_leave(ring);
         return NULL;
     }
-    bnx_ring_section_enter(ring);
     struct io_uring_sqe *sqe = io_uring_get_sqe(&ring->uring);
     BNX_CHECK(sqe != NULL);
     memset(sqe, 0, sizeof(*sqe));
@@ -121,8 +123,12 @@ static unsigned publish(struct bnx_ring *ring) {
 int bnx_ring_flush(struct bnx_ring *ring) {
     bnx_ring_section_enter(ring);
     unsigned submit = publish(ring);
-    int result = bnx_os.uring_enter(ring->enter_fd, submit, 0,
-                                    ring->enter_flags | IORING_ENTER_GETEVENTS, NULL, 0);
+    unsigned flags = ring->enter_flags | IORING_ENTER_GETEVENTS;
+    int result = bnx_os.uring_enter(ring->enter_fd, submit, 0, flags, NULL, 0);
+    if (result < 0 || (unsigned)result < submit) {
+        /* The kernel has not come to the events: completions are what will make room. */
+        (void)bnx_os.uring_enter(ring->enter_fd, 0, 0, flags, NULL, 0);
+    }
     bnx_ring_section_leave(ring);
     return result < 0 ? result : 0;
 }

@@ -8,8 +8,8 @@
  *   Flags: SINGLE_ISSUER and DEFER_TASKRUN (completion work runs when the owner enters, not in
  *   interrupts: 20-43 % of throughput when inline syscalls are mixed in), TASKRUN_FLAG (pending
  *   work shows in memory), SUBMIT_ALL, CLAMP.
- *   The last BNX_RING_RESERVED slots of the submission queue are for cancels: a cancel is never
- *   refused for want of room.
+ *   The last slots of the submission queue (BNX_RING_RESERVED, or a quarter of a small one) are for
+ *   cancels: a cancel is never refused for want of room.
  *
  * Sections
  *   The rescue signal's handler fills and enters the ring of the thread that it interrupts. While
@@ -39,6 +39,7 @@ struct bnx_ring {
     struct io_uring uring; /* owner; the CQ head also by a rescuer under the service lock */
     int enter_fd;          /* registered index, or the fd itself; immutable after init */
     unsigned enter_flags;  /* of every enter; immutable after init */
+    unsigned reserved;     /* SQ slots for cancels alone; immutable after init */
     bool has_no_iowait;    /* immutable after init */
     uint32_t sections;     /* depth; owner and the signal handler on its thread; relaxed */
     uint32_t is_marked;    /* as above: the handler wanted to enter */

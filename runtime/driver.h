@@ -57,8 +57,10 @@ struct bnx_driver_ops {
     /** Makes the current or next park return. Any thread. */
     void (*wake)(struct bnx_driver *driver);
 
-    /** Owner: asks the kernel to end the op the task waits in; the wait word is OP_CANCEL_SENT. */
-    void (*cancel)(struct bnx_driver *driver, struct bnx_task *task);
+    /** Owner, also in the rescue signal's handler: asks the kernel to end an op. The task's wait
+     * word is OP_CANCEL_SENT with that sequence, or past it: the task itself must not be looked
+     * at, since a rescuer may have resumed it. False: not now, the request is queued again. */
+    bool (*cancel)(struct bnx_driver *driver, struct bnx_task *task, void *op, uint64_t sequence);
 
     /** Owner thread, in the rescue signal's handler: submit what is queued, make completions
      * visible to others. NULL: not supported. */
@@ -101,11 +103,11 @@ void bnx_op_park(struct bnx_task *self, enum bnx_wait_reason reason, int fd);
 /** The terminal completion of the op that the task waits in. Owner or rescuer; never allocates. */
 void bnx_op_finish(struct bnx_task *task);
 
-/**
- * True when the op waiting in `task` should still be cancelled: the wait word is OP_CANCEL_SENT.
- * For drivers that send a cancel again.
- */
-bool bnx_op_is_cancel_wanted(const struct bnx_task *task);
+/** True when that op of the task should still be cancelled. For drivers that ask again. */
+bool bnx_op_is_cancel_wanted(const struct bnx_task *task, uint64_t sequence);
+
+/** Owner: a cancel that was sent has done nothing; it is queued anew. Nothing when the op is over. */
+void bnx_op_cancel_again(struct bnx_worker *worker, struct bnx_task *task, uint64_t sequence);
 
 /**
  * Hands waiting cancel requests to the worker's driver. Owner: its loop, or the rescue signal's
@@ -116,6 +118,12 @@ void bnx_cancels_send(struct bnx_worker *worker, bool is_in_handler);
 /** Owner's service lock around the completion queue; false: a rescuer is at work, skip the reap. */
 bool bnx_worker_service_try(struct bnx_worker *worker);
 void bnx_worker_service_leave(struct bnx_worker *worker);
+
+/** The same, waiting for a rescuer to finish its bounded section. */
+void bnx_worker_service_enter(struct bnx_worker *worker);
+
+/** Sleeps about so long whether cancelled or not; may return early. Task; suspends. */
+void bnx_task_nap(struct bnx_task *self, uint64_t ns);
 
 /** The index of a worker. */
 uint32_t bnx_worker_index(const struct bnx_worker *worker);

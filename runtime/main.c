@@ -137,6 +137,7 @@ static int run_with_descriptors(struct program *program, const struct bnx_option
     if (!wait_for_end(program)) {
         (void)fprintf(stderr, "bonxie: tasks that did not end in time:\n");
         (void)bnx_runtime_dump(program->runtime, STDERR_FILENO);
+        program->has_stragglers = true;
         return 128 +
                program->signo; /* their stacks, rings and the runtime are left to the kernel */
     }

@@ -228,6 +228,9 @@ void bnx_task_ready(struct bnx_task *task);
  */
 int bnx_wait_publish(struct bnx_task *self);
 
+/** Publishes a wait that is not refused by a cancel. Returns its sequence number. */
+uint64_t bnx_wait_publish_always(struct bnx_task *self);
+
 /** Returns the sequence number that the next bnx_wait_publish of this task will use. */
 static inline uint64_t bnx_wait_next_sequence(const struct bnx_task *self) {
     return BNX_WAIT_SEQUENCE(bnx_load_relaxed(&self->wait)) + 1; /* only the task itself bumps it */

@@ -94,6 +94,13 @@ int bnx_wait_publish(struct bnx_task *self) {
     return bnx_wait_withdraw(self) ? error : 1;
 }
 
+uint64_t bnx_wait_publish_always(struct bnx_task *self) {
+    uint64_t sequence = bnx_wait_next_sequence(self);
+    self->wake_code = BNX_WAKE;
+    bnx_store_seq_cst(&self->wait, BNX_WAIT_WORD(sequence, BNX_WAIT_WAITING)); /* T2 */
+    return sequence;
+}
+
 bool bnx_wait_withdraw(struct bnx_task *self) {
     uint64_t word = bnx_load_relaxed(&self->wait); /* the CAS decides */
     uint64_t sequence = BNX_WAIT_SEQUENCE(word);
@@ -184,9 +191,9 @@ void bnx_op_finish(struct bnx_task *task) {
     }
 }
 
-bool bnx_op_is_cancel_wanted(const struct bnx_task *task) {
+bool bnx_op_is_cancel_wanted(const struct bnx_task *task, uint64_t sequence) {
     uint64_t word = bnx_load_relaxed(&task->wait); /* a hint: a needless cancel finds nothing */
-    return BNX_WAIT_STATE(word) == BNX_WAIT_OP_CANCEL_SENT;
+    return word == BNX_WAIT_WORD(sequence, BNX_WAIT_OP_CANCEL_SENT);
 }
 
 /* ---- Cancel requests, on their way to the driver that holds the op ---- */
@@ -223,7 +230,9 @@ static void resume_done(struct bnx_task *task) {
 /* Hands the request to the driver. False: the op has completed meanwhile. */
 static bool send_cancel(struct bnx_worker *worker, struct bnx_task *task) {
     uint64_t word = bnx_load_acquire(&task->wait); /* T3 */
-    uint64_t sent = BNX_WAIT_WORD(BNX_WAIT_SEQUENCE(word), BNX_WAIT_OP_CANCEL_SENT);
+    uint64_t sequence = BNX_WAIT_SEQUENCE(word);
+    uint64_t sent = BNX_WAIT_WORD(sequence, BNX_WAIT_OP_CANCEL_SENT);
+    void *op = task->op; /* now: a rescuer may resume the task once the cancel counts as sent */
     if (BNX_WAIT_STATE(word) != BNX_WAIT_OP_CANCEL_QUEUED ||
         !bnx_cas_acq_rel(&task->wait, &word, sent)) { /* T3 */
         return false;
@@ -232,8 +241,18 @@ static bool send_cancel(struct bnx_worker *worker, struct bnx_task *task) {
         bnx_op_finish(task);
         return true;
     }
-    worker->driver->ops->cancel(worker->driver, task);
+    if (!worker->driver->ops->cancel(worker->driver, task, op, sequence)) {
+        bnx_op_cancel_again(worker, task, sequence);
+    }
     return true;
+}
+
+void bnx_op_cancel_again(struct bnx_worker *worker, struct bnx_task *task, uint64_t sequence) {
+    uint64_t sent = BNX_WAIT_WORD(sequence, BNX_WAIT_OP_CANCEL_SENT);
+    uint64_t queued = BNX_WAIT_WORD(sequence, BNX_WAIT_OP_CANCEL_QUEUED);
+    if (bnx_cas_acq_rel(&task->wait, &sent, queued)) { /* T3: else the op is over */
+        push_cancel(worker, task);
+    }
 }
 
 void bnx_cancels_send(struct bnx_worker *worker, bool is_in_handler) {

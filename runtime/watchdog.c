@@ -87,6 +87,7 @@ static void serve(struct bnx_worker *rescuer, struct bnx_worker *victim) {
         served += victim->driver->ops->reap_for(victim->driver);
         bnx_worker_rescue_leave(victim);
     }
+    bnx_cancels_resume_done(victim);
     uint64_t now_ns = bnx_clock_now();
     if (bnx_load_relaxed(&victim->wheel_next_ns) <= now_ns && bnx_worker_rescue_enter(victim)) {
         served += bnx_timers_fire_for(victim, now_ns);

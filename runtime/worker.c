@@ -23,6 +23,10 @@ bool bnx_worker_service_try(struct bnx_worker *worker) {
     return bnx_service_try(worker);
 }
 
+void bnx_worker_service_enter(struct bnx_worker *worker) {
+    bnx_service_enter(worker);
+}
+
 void bnx_worker_service_leave(struct bnx_worker *worker) {
     bnx_service_leave(worker);
 }

@@ -51,9 +51,12 @@ static void null_wake(struct bnx_driver *driver) {
     }
 }
 
-static void null_cancel(struct bnx_driver *driver, struct bnx_task *task) {
+static bool null_cancel(struct bnx_driver *driver, struct bnx_task *task, void *op,
+                        uint64_t sequence) {
     (void)driver;
     (void)task;
+    (void)op;
+    (void)sequence;
     bnx_panic(__FILE__, __LINE__, "the null driver has no operations");
 }
 

@@ -125,7 +125,10 @@ static void sim_wake(struct bnx_driver *driver) {
 }
 
 /* On the owner, as a cancel request is. */
-static void sim_cancel(struct bnx_driver *driver, struct bnx_task *task) {
+static bool sim_cancel(struct bnx_driver *driver, struct bnx_task *task, void *unused,
+                       uint64_t sequence) {
+    (void)unused;
+    (void)sequence;
     BNX_CHECK(bnx_driver_current() == driver);
     uint64_t now_ns = bnx_clock_now();
     for (struct op *op = sim_of(driver)->flight; op != NULL; op = op->next) {
@@ -134,10 +137,11 @@ static void sim_cancel(struct bnx_driver *driver, struct bnx_task *task) {
             op->due_ns = now_ns + bnx_sim_draw(CANCEL_NS_MAX);
             op->result = -ECANCELED;
             sim_ops_ended++;
-            return;
+            return true;
         }
     }
     sim_cancels_late++;
+    return true;
 }
 
 static void sim_nudge(struct bnx_driver *driver) {

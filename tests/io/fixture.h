@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: MIT */
+/* What the tests of io/ share: connected pairs, descriptors, patterns of bytes, tables of tasks. */
+#ifndef BNX_TESTS_IO_FIXTURE_H
+#define BNX_TESTS_IO_FIXTURE_H
+
+#include "runtime/rng.h"
+#include "tests/support/sched.h"
+
+#include <bonxie/file.h>
+#include <bonxie/net.h>
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/** Two ends of a stream, blocking as they come from the kernel. */
+static inline void io_unix_pair(int out_fds[2]) {
+    CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, out_fds), 0);
+}
+
+/** A plain listener on a free port of the loopback. */
+static inline int io_tcp_listener(struct sockaddr_in *out_address, int backlog) {
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CHECK(fd >= 0);
+    struct sockaddr_in any = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t bytes = sizeof(any);
+    CHECK_EQ(bind(fd, (struct sockaddr *)&any, sizeof(any)), 0);
+    CHECK_EQ(listen(fd, backlog), 0);
+    CHECK_EQ(getsockname(fd, (struct sockaddr *)&any, &bytes), 0);
+    *out_address = any;
+    return fd;
+}
+
+/** A plain connected socket; the peer is in the listener's queue. */
+static inline int io_tcp_connect(const struct sockaddr_in *address) {
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    CHECK(fd >= 0);
+    CHECK_EQ(connect(fd, (const struct sockaddr *)address, sizeof(*address)), 0);
+    return fd;
+}
+
+static inline void io_tcp_pair(int out_fds[2]) {
+    struct sockaddr_in address;
+    int listener = io_tcp_listener(&address, 8);
+    out_fds[0] = io_tcp_connect(&address);
+    out_fds[1] = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+    CHECK(out_fds[1] >= 0);
+    CHECK_EQ(close(listener), 0);
+}
+
+static inline void io_pipe(int out_fds[2]) {
+    CHECK_EQ(pipe2(out_fds, O_CLOEXEC), 0);
+}
+
+/** Writes until nothing more is taken: who writes then has to wait. */
+static inline void io_fill_up(int fd) {
+    static const char data[4096];
+    int flags = bnx_os.fcntl(fd, F_GETFL, 0);
+    ssize_t wrote;
+    CHECK_EQ(bnx_os.fcntl(fd, F_SETFL, flags | O_NONBLOCK), 0);
+    while ((wrote = bnx_os.write(fd, data, sizeof(data))) > 0) { /* ends: a buffer is finite */
+    }
+    CHECK_EQ(wrote, -EAGAIN);
+    CHECK_EQ(bnx_os.fcntl(fd, F_SETFL, flags), 0);
+}
+
+static inline void io_close_pair(const int fds[2]) {
+    CHECK_EQ(close(fds[0]), 0);
+    CHECK_EQ(close(fds[1]), 0);
+}
+
+/** The number of open descriptors. */
+static inline int io_fd_count(void) {
+    int count = 0;
+    for (int fd = 0; fd < 65536; fd++) {
+        count += fcntl(fd, F_GETFD) >= 0;
+    }
+    return count;
+}
+
+/** As many descriptors as the hard limit allows; that is returned. */
+static inline uint64_t io_fd_limit_raise(void) {
+    struct rlimit limit;
+    CHECK_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    limit.rlim_cur = limit.rlim_max;
+    CHECK_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    return (uint64_t)limit.rlim_cur;
+}
+
+/** Yields until the task waits for the given reason; what it does next is then up to others. */
+static inline void io_await_wait(const struct bnx_task *task, enum bnx_wait_reason reason) {
+    while (bnx_task_state(task) != BNX_TASK_PARKED ||
+           bnx_load_relaxed(&task->wait_reason) != (uint8_t)reason) {
+        bnx_yield();
+    }
+}
+
+/** The hash of a byte stream, a byte a step: how it is cut does not matter. */
+#define IO_HASH_START UINT64_C(0xcbf29ce484222325)
+static inline uint64_t io_hash(uint64_t state, const void *data, size_t bytes) {
+    const unsigned char *at = data;
+    for (size_t i = 0; i < bytes; i++) {
+        state = (state ^ at[i]) * UINT64_C(0x100000001b3);
+    }
+    return state;
+}
+
+/** Fills a buffer with bytes that depend on the seed. */
+static inline void io_fill(void *buffer, size_t bytes, struct bnx_rng *rng) {
+    unsigned char *at = buffer;
+    for (size_t i = 0; i < bytes; i++) {
+        at[i] = (unsigned char)bnx_rng_below(rng, 256);
+    }
+}
+
+#endif
