@@ -106,7 +106,7 @@ void bnx_op_finish(struct bnx_task *task);
 /** True when that op of the task should still be cancelled. For drivers that ask again. */
 bool bnx_op_is_cancel_wanted(const struct bnx_task *task, uint64_t sequence);
 
-/** Owner: a cancel that was sent has done nothing; it is queued anew. Nothing when the op is over. */
+/** Owner: a cancel that was sent has done nothing; it is queued anew, unless the op is over. */
 void bnx_op_cancel_again(struct bnx_worker *worker, struct bnx_task *task, uint64_t sequence);
 
 /**
