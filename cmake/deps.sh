@@ -47,7 +47,12 @@ fi
 # Prints those of its arguments that are not installed.
 find_missing() {
     for package in "$@"; do
-        status=$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null) || status=absent
+        case $package in
+            *:*) asked=$package ;;
+            *) asked=$package:$native ;; # a package may be there for another architecture as well
+        esac
+        status=$(dpkg-query -W -f='${db:Status-Status}' "$asked" 2>/dev/null) ||
+            status=$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null) || status=absent
         if [ "$status" != installed ]; then
             echo "$package"
         fi
@@ -58,6 +63,7 @@ if ! command -v dpkg-query >/dev/null 2>&1; then
     echo "$0: no dpkg here; install by hand:" $wanted >&2
     exit 1
 fi
+native=$(dpkg --print-architecture)
 missing=$(find_missing $wanted)
 if [ -z "$missing" ]; then
     exit 0

@@ -46,6 +46,9 @@ static int linux_thread_create(struct bnx_os_thread *thread) {
     /* The new thread inherits the mask, so no signal can land on it before it is ready. */
     sigset_t blocked, before;
     sigfillset(&blocked);
+    if (BNX_PLANT(worker_takes_signals)) {
+        sigemptyset(&blocked);
+    }
     sigdelset(&blocked, SIGSEGV);
     sigdelset(&blocked, SIGBUS);
     sigdelset(&blocked, SIGILL);

@@ -2,6 +2,8 @@
 /* Slabs of pooled objects, and the batches that move between a worker's cache and the pool. */
 #include "runtime/pool.h"
 
+#include "runtime/check.h"
+
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -39,7 +41,8 @@ void bnx_pool_fini(struct bnx_pool *pool) {
 /* Maps a slab; its objects are zero and stay untouched until they are taken. Under the lock: slabs
  * are made rarely, and two workers that both miss would otherwise both make one. */
 static int make_slab(struct bnx_pool *pool) {
-    uint32_t room = pool->objects_max - pool->count;
+    uint32_t limit = BNX_PLANT(task_limit_ignored) ? UINT32_MAX : pool->objects_max;
+    uint32_t room = limit - pool->count;
     size_t fit = (pool->slab_bytes - sizeof(struct bnx_pool_slab)) / pool->object_bytes;
     uint32_t count = fit < room ? (uint32_t)fit : room;
     if (count == 0) {

@@ -205,6 +205,8 @@ static void push_chain(struct bnx_worker *worker, void *first, uint32_t count) {
     while (first != NULL) { /* ends: count items */
         void *next = *link_of(first);
         if (!bnx_runq_push(&worker->runq, first)) {
+            while (BNX_PLANT(runq_spin_when_full)) { /* the bug: a full queue that waits for room */
+            }
             break;
         }
         first = next;

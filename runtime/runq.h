@@ -139,7 +139,9 @@ static inline void bnx_runq_init(struct bnx_runq *runq, uint32_t start_index) {
 static inline bool bnx_runq_push(struct bnx_runq *runq, void *item) {
     uint32_t tail = bnx_load_relaxed(&runq->tail); /* the owner's own store */
     uint64_t head = bnx_load_acquire(&runq->head); /* E2 */
-    if (tail - bnx_runq_head_steal(head) >= BNX_RUNQ_CAPACITY) {
+    bool is_wide = BNX_PLANT(runq_wide_index);     /* the difference must wrap as the indices do */
+    uint64_t wide = (uint64_t)tail - bnx_runq_head_steal(head);
+    if ((is_wide ? wide : tail - bnx_runq_head_steal(head)) >= BNX_RUNQ_CAPACITY) {
         return false;
     }
     /* Relaxed: E1 publishes it; atomic at all because a thief's early load may touch it. */

@@ -101,7 +101,8 @@ void bnx_runtime_wake(struct bnx_runtime *runtime, uint32_t index);
 
 /** True in a fork child of the process that created the runtime: nothing may be touched. */
 static inline bool bnx_runtime_is_forked(const struct bnx_runtime *runtime) {
-    return bnx_unlikely(bnx_load_relaxed(runtime->fork_guard) == 0); /* alone on its page */
+    return bnx_unlikely(bnx_load_relaxed(runtime->fork_guard) == 0) &&
+           !BNX_PLANT(fork_unnoticed); /* alone on its page */
 }
 
 /** Formats one line for the log callback. Any thread; not a signal handler. */

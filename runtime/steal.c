@@ -82,7 +82,7 @@ static void *raid_tier(struct bnx_worker *thief, uint32_t begin, uint32_t end, b
 void *bnx_worker_steal(struct bnx_worker *worker) {
     uint64_t now_ns = bnx_clock_now();
     worker->now_ns = now_ns;
-    for (int pass = 0; pass < PASSES; pass++) {
+    for (int pass = 0; pass < PASSES || BNX_PLANT(steal_without_end); pass++) {
         uint32_t begin = 0;
         for (int tier = 0; tier < BNX_STEAL_TIERS; tier++) {
             uint32_t end = worker->tier_end[tier];

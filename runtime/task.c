@@ -58,6 +58,9 @@ static inline int errno_get(const struct bnx_worker *worker) {
 }
 
 static inline void errno_put(const struct bnx_worker *worker, int value) {
+    if (BNX_PLANT(task_errno_stays)) {
+        return;
+    }
     *(bnx_likely(worker != NULL) ? worker->carrier.errno_location : errno_location()) = value;
 }
 
@@ -262,6 +265,9 @@ static void fp_leave(const struct bnx_carrier *carrier, struct bnx_fp *out_own) 
 }
 
 static void fp_return(const struct bnx_fp *own) {
+    if (BNX_PLANT(context_fp_stays)) {
+        return;
+    }
     struct bnx_fp now;
     bnx_fp_read(&now);
     bnx_fp_swap(&now, own);

@@ -283,7 +283,7 @@ static void watchdog_main(void *arg) {
         }
         wake_for_queued(runtime);
         quiet_rounds = is_any_awake ? 0 : quiet_rounds + 1;
-        if (quiet_rounds >= ROUNDS_BEFORE_SLEEP) {
+        if (quiet_rounds >= ROUNDS_BEFORE_SLEEP && !BNX_PLANT(watchdog_never_sleeps)) {
             quiet_rounds = 0;
             sleep_until_kicked(watchdog);
         } else {

@@ -117,4 +117,16 @@ static inline void io_fill(void *buffer, size_t bytes, struct bnx_rng *rng) {
     }
 }
 
+/* An operation of the calling task through its worker's ring: what was queued there before it has
+ * been handed to the kernel when this returns. */
+static inline void io_round_trip(void) {
+    int fds[2];
+    char byte = 'x';
+    io_pipe(fds);
+    CHECK_EQ(bnx_os.write(fds[1], &byte, 1), 1);
+    CHECK_EQ(bnx_read(fds[0], &byte, 1), 1);
+    CHECK_EQ(close(fds[0]), 0);
+    CHECK_EQ(close(fds[1]), 0);
+}
+
 #endif
