@@ -121,14 +121,15 @@ static bool has_private_work(struct bnx_worker *worker, uint64_t now_ns) {
 }
 
 static void report(struct bnx_watchdog *watchdog, struct watch *watch, uint64_t now_ns) {
-    watch->is_reported = true;
-    bnx_store_relaxed(&watchdog->stalls, watchdog->stalls + 1); /* one writer */
     /* Stale at once, but descriptors are type-stable: at worst another task is named. */
     const struct bnx_task *task = bnx_load_acquire(&watch->victim->current); /* W5 */
-    char line[256] = "no task";
-    if (task != NULL) {
-        (void)bnx_task_describe(task, now_ns, line, sizeof(line));
+    if (task == NULL) {
+        return; /* it has just gone on */
     }
+    watch->is_reported = true;
+    bnx_store_relaxed(&watchdog->stalls, watchdog->stalls + 1); /* one writer */
+    char line[256];
+    (void)bnx_task_describe(task, now_ns, line, sizeof(line));
     bnx_runtime_log(watchdog->runtime, BNX_LOG_WARNING, "worker %u stalled for %llu ms by %s",
                     watch->victim->index,
                     (unsigned long long)((now_ns - watch->since_ns) / BNX_NS_PER_MS), line);
