@@ -64,7 +64,8 @@ BNX_API int bnx_scope_open(struct bnx_scope *scope, const struct bnx_scope_optio
 /**
  * Waits for every task in the scope and ends it. Unstarted tasks run on the caller's own stack.
  * Returns 0; the first error of a child; -ETIMEDOUT when the scope's own deadline cancelled it;
- * -ECANCELED when it was cancelled otherwise and no child failed.
+ * -ECANCELED when it was itself cancelled otherwise and no child failed. A cancel of an enclosing
+ * scope is not this scope's result: the caller's next suspending call says it.
  * Context: the opener; suspends; not refused by a cancel.
  */
 BNX_API int bnx_scope_close(struct bnx_scope *scope);
