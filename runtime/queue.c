@@ -32,7 +32,8 @@ static void wake_for_ready(struct bnx_worker *worker) {
         return;
     }
     uint64_t queued = bnx_runq_count(&worker->runq);
-    if (queued * worker->slice_ns >= BNX_WAKE_COST_NS) {
+    bool is_watched = (worker->runtime->flags & BNX_NO_WATCHDOG) == 0;
+    if (!is_watched || queued * worker->slice_ns >= BNX_WAKE_COST_NS) {
         bnx_counter_bump(&worker->counters.wakes_sent);
         bnx_runtime_wake_one(worker->runtime);
     }

@@ -19,6 +19,7 @@
  *       OP --canceller--> OP_CANCEL_QUEUED --its message is handled--> OP_CANCEL_SENT
  *         OP_CANCEL_QUEUED --completion--> OP_DONE_QUEUED --message--> IDLE (ready)
  *         OP_CANCEL_SENT --completion--> IDLE (ready)
+ *         OP_CANCEL_SENT --the driver could not, or must ask again--> OP_CANCEL_QUEUED
  *
  *   WAITING may be claimed by anybody who knows the sequence number; one CAS decides. OP is a wait
  *   for the kernel: a cancel only asks, and the terminal completion alone ends it, because the

@@ -176,7 +176,7 @@ void bnx_op_finish(struct bnx_task *task) {
     uint64_t word = bnx_load_acquire(&task->wait); /* T3 */
     uint64_t idle = BNX_WAIT_WORD(BNX_WAIT_SEQUENCE(word), BNX_WAIT_IDLE);
     uint64_t done = BNX_WAIT_WORD(BNX_WAIT_SEQUENCE(word), BNX_WAIT_OP_DONE_QUEUED);
-    for (;;) { /* ends: the state only moves forward */
+    for (;;) { /* ends: each failure is a step of the owner's, who takes few */
         enum bnx_wait_state state = BNX_WAIT_STATE(word);
         BNX_CHECK(state == BNX_WAIT_OP || state == BNX_WAIT_OP_CANCEL_QUEUED ||
                   state == BNX_WAIT_OP_CANCEL_SENT);
