@@ -27,9 +27,8 @@ static inline void *item_of(struct bnx_fork *fork) {
 /* The function of the task that a taken fork becomes. */
 static int run_taken(void *arg) {
     struct bnx_fork *fork = arg;
-    struct bnx_task *self = bnx_task_current();
     fork->result = fork->fn(fork->arg);
-    self = bnx_task_current();
+    struct bnx_task *self = bnx_task_current();
     /* Out of the forker's scope first: it may be closed the moment the forker goes on. */
     bnx_scope_member_remove(self);
     uintptr_t waiter = bnx_exchange_acq_rel(&fork->word, DONE); /* K1 */

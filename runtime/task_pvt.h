@@ -161,9 +161,6 @@ _Static_assert(sizeof(struct bnx_task) <= 256, "a task that has not started cost
 _Static_assert(offsetof(struct bnx_task, message) == 0, "an item's first word is its queue link");
 
 /* Items: what runq, deque and global queue hold. */
-static inline void *bnx_item_of_task(struct bnx_task *task) {
-    return task;
-}
 static inline bool bnx_item_is_fork(const void *item) {
     return ((uintptr_t)item & 1) != 0;
 }
