@@ -48,7 +48,7 @@ int bnx_scope_open(struct bnx_scope *scope, const struct bnx_scope_options *opti
         scope->name = options->name;
         /* An ancestor's earlier deadline cancels this scope as well: no timer of its own. */
         if (options->deadline_ns != 0 && options->deadline_ns < scope->deadline_ns) {
-            scope->timer = bnx_timer_take(worker);
+            scope->timer = bnx_timer_node_take(worker);
             if (scope->timer == NULL) {
                 return -ENOMEM;
             }
@@ -57,7 +57,7 @@ int bnx_scope_open(struct bnx_scope *scope, const struct bnx_scope_options *opti
     }
     self->scope_top = scope;
     if (scope->timer != NULL) {
-        bnx_timer_start(worker, scope->timer, BNX_TIMER_SCOPE, scope, 0, scope->deadline_ns);
+        bnx_timer_node_start(worker, scope->timer, BNX_TIMER_SCOPE, scope, 0, scope->deadline_ns);
     }
     return 0;
 }
@@ -200,7 +200,7 @@ int bnx_scope_close(struct bnx_scope *scope) {
     wait_for_children(self, scope);
     worker = bnx_worker_current();
     if (bnx_unlikely(scope->timer != NULL)) {
-        bnx_timer_end(worker, scope->timer);
+        bnx_timer_node_end(worker, scope->timer);
     }
     bnx_scope_unlink(scope);
     if (bnx_unlikely(scope->handles != NULL)) {

@@ -34,7 +34,7 @@ int bnx_sleep_until(uint64_t deadline_ns) {
     }
     struct bnx_timer_node *node = NULL;
     if (deadline_ns != BNX_NEVER_NS) {
-        node = bnx_timer_take(worker);
+        node = bnx_timer_node_take(worker);
         if (node == NULL) {
             return -ENOMEM;
         }
@@ -43,34 +43,34 @@ int bnx_sleep_until(uint64_t deadline_ns) {
     int error = bnx_wait_publish(self);
     if (error < 0) {
         if (node != NULL) {
-            bnx_timer_give_back(worker, node);
+            bnx_timer_node_give_back(worker, node);
         }
         return error;
     }
     if (node != NULL) {
-        bnx_timer_start(worker, node, BNX_TIMER_WAKE, self, sequence, deadline_ns);
+        bnx_timer_node_start(worker, node, BNX_TIMER_WAKE, self, sequence, deadline_ns);
     }
     worker = bnx_task_park(self, BNX_WAIT_SLEEP, NULL);
     error = bnx_wait_end(self);
     if (node != NULL) {
-        bnx_timer_end(worker, node);
+        bnx_timer_node_end(worker, node);
     }
     return error;
 }
 
 void bnx_task_nap(struct bnx_task *self, uint64_t ns) {
     struct bnx_worker *worker = bnx_worker_current();
-    struct bnx_timer_node *node = bnx_timer_take(worker);
+    struct bnx_timer_node *node = bnx_timer_node_take(worker);
     if (node == NULL) {
         bnx_yield();
         return;
     }
     uint64_t sequence = bnx_wait_publish_always(self);
     uint64_t deadline_ns = bnx_clock_after(bnx_clock_now(), ns);
-    bnx_timer_start(worker, node, BNX_TIMER_WAKE, self, sequence, deadline_ns);
+    bnx_timer_node_start(worker, node, BNX_TIMER_WAKE, self, sequence, deadline_ns);
     worker = bnx_task_park(self, BNX_WAIT_CLOSE, NULL);
     (void)bnx_wait_end(self); /* a cancel only makes it short */
-    bnx_timer_end(worker, node);
+    bnx_timer_node_end(worker, node);
 }
 
 int bnx_sleep(uint64_t ns) {

@@ -11,12 +11,12 @@
 /* Timers touched in one hold of the service: a rescuer, and the owner, wait for it. */
 #define FIRE_BATCH 128
 
-struct bnx_timer_node *bnx_timer_take(struct bnx_worker *worker) {
+struct bnx_timer_node *bnx_timer_node_take(struct bnx_worker *worker) {
     int error = 0;
     return bnx_pool_get(&worker->runtime->timers, &worker->timers, &error);
 }
 
-void bnx_timer_give_back(struct bnx_worker *worker, struct bnx_timer_node *node) {
+void bnx_timer_node_give_back(struct bnx_worker *worker, struct bnx_timer_node *node) {
     bnx_pool_put(&worker->runtime->timers, &worker->timers, node);
 }
 
@@ -27,8 +27,9 @@ static void publish_next(struct bnx_worker *worker, uint64_t deadline_ns) {
     }
 }
 
-void bnx_timer_start(struct bnx_worker *worker, struct bnx_timer_node *node,
-                     enum bnx_timer_kind kind, void *arg, uint64_t sequence, uint64_t deadline_ns) {
+void bnx_timer_node_start(struct bnx_worker *worker, struct bnx_timer_node *node,
+                          enum bnx_timer_kind kind, void *arg, uint64_t sequence,
+                          uint64_t deadline_ns) {
     node->home = worker;
     node->sequence = sequence;
     node->timer.kind = (uint8_t)kind;
@@ -45,17 +46,17 @@ static void deliver_cancelled(struct bnx_worker *worker, struct bnx_message *mes
     bnx_service_enter(worker);
     enum bnx_disarm found = bnx_wheel_disarm(&worker->wheel, &node->timer);
     bnx_service_leave(worker);
-    if (found == BNX_DISARM_GONE && bnx_timer_state(&node->timer) == BNX_TIMER_TAKEN) {
+    if (found == BNX_DISARM_GONE && bnx_wheel_timer_state(&node->timer) == BNX_TIMER_TAKEN) {
         bnx_worker_send(worker, message); /* a rescuer has just dropped it and will let go of it */
         return;
     }
-    bnx_timer_give_back(worker, node);
+    bnx_timer_node_give_back(worker, node);
 }
 
 /* Waits until whoever took the timer has fired it. Ends: firing never suspends. */
 static void wait_fired(struct bnx_timer_node *node) {
     int tries = 0;
-    while (bnx_timer_state(&node->timer) == BNX_TIMER_TAKEN) {
+    while (bnx_wheel_timer_state(&node->timer) == BNX_TIMER_TAKEN) {
         if (++tries % BNX_LOCK_PAUSES_MAX == 0) {
             bnx_os.thread_yield();
         }
@@ -63,7 +64,7 @@ static void wait_fired(struct bnx_timer_node *node) {
     }
 }
 
-void bnx_timer_end(struct bnx_worker *worker, struct bnx_timer_node *node) {
+void bnx_timer_node_end(struct bnx_worker *worker, struct bnx_timer_node *node) {
     if (node->home == worker) {
         bnx_service_enter(worker);
         enum bnx_disarm found = bnx_wheel_disarm(&worker->wheel, &node->timer);
@@ -71,42 +72,44 @@ void bnx_timer_end(struct bnx_worker *worker, struct bnx_timer_node *node) {
         if (found == BNX_DISARM_GONE) {
             wait_fired(node);
         }
-        bnx_timer_give_back(worker, node);
+        bnx_timer_node_give_back(worker, node);
         return;
     }
-    if (!BNX_PLANT(timer_no_remote_cancel) && bnx_timer_cancel(&node->timer, node->generation)) {
+    if (!BNX_PLANT(timer_no_remote_cancel) &&
+        bnx_wheel_timer_cancel(&node->timer, node->generation)) {
         node->message.deliver = deliver_cancelled;
         bnx_worker_send(node->home, &node->message);
         return;
     }
     wait_fired(node);
-    bnx_timer_give_back(worker, node);
+    bnx_timer_node_give_back(worker, node);
 }
 
 /* The node may be ended and freed by its owner the moment it is finished: finish comes before the
  * wake, and after the cancel walk. */
-static void fire(struct bnx_timer *timer) {
+static void fire(struct bnx_wheel_timer *timer) {
     struct bnx_timer_node *node = BNX_CONTAINER_OF(timer, struct bnx_timer_node, timer);
     if (timer->kind == BNX_TIMER_WAKE) {
         struct bnx_task *task = timer->arg;
         uint64_t sequence = node->sequence;
-        bnx_timer_finish(timer);
+        bnx_wheel_timer_finish(timer);
         if (bnx_wait_claim(task, sequence, BNX_WAKE)) {
             bnx_task_ready(task);
         }
         return;
     }
     bnx_scope_cancel_with(timer->arg, -ETIMEDOUT, BNX_CANCEL_DEADLINE);
-    bnx_timer_finish(timer);
+    bnx_wheel_timer_finish(timer);
 }
 
 static void finish_batch(struct bnx_wheel_batch *batch) {
-    struct bnx_timer *timer;
-    while ((timer = bnx_timer_list_pop(&batch->expired)) != NULL) { /* ends: at most FIRE_BATCH */
+    struct bnx_wheel_timer *timer;
+    while ((timer = bnx_wheel_timer_list_pop(&batch->expired)) !=
+           NULL) { /* ends: at most FIRE_BATCH */
         fire(timer);
     }
-    while ((timer = bnx_timer_list_pop(&batch->dropped)) != NULL) { /* as above */
-        bnx_timer_finish(timer); /* the message that is on its way frees the node */
+    while ((timer = bnx_wheel_timer_list_pop(&batch->dropped)) != NULL) { /* as above */
+        bnx_wheel_timer_finish(timer); /* the message that is on its way frees the node */
     }
 }
 

@@ -3,17 +3,18 @@
  * Timers that belong to somebody: a sleeping task, a scope with a deadline.
  *
  * Concepts
- *   A node is pooled and owned by who started it, from bnx_timer_start to bnx_timer_end, also after
- *   it has fired. It sits in the wheel of the worker that started it, its home.
+ *   A node is pooled and owned by who started it, from bnx_timer_node_start to
+ *   bnx_timer_node_end, also after it has fired. It sits in the wheel of the worker that started
+ *   it, its home.
  *   Ending a node elsewhere than at home cancels it by one CAS on its word; the node then travels
  *   home as a message and is unlinked and freed there.
  *   Firing happens at home, or by a rescuer, and outside the service lock. While a node fires its
- *   state is TAKEN; bnx_timer_end waits for that to pass, so that a scope is not closed under the
- *   cancel walk of its own deadline. The wait is short: firing never suspends.
+ *   state is TAKEN; bnx_timer_node_end waits for that to pass, so that a scope is not closed under
+ *   the cancel walk of its own deadline. The wait is short: firing never suspends.
  *
  * Invariants
- *   A node is freed exactly once: by bnx_timer_end when it has fired or was unlinked there, else by
- *   the message that bnx_timer_end sent.
+ *   A node is freed exactly once: by bnx_timer_node_end when it has fired or was unlinked there,
+ *   else by the message that bnx_timer_node_end sent.
  */
 #ifndef BNX_RUNTIME_TIMER_H
 #define BNX_RUNTIME_TIMER_H
@@ -27,28 +28,29 @@ enum bnx_timer_kind {
 };
 
 struct bnx_timer_node {
-    struct bnx_message message; /* on the way home */
-    struct bnx_timer timer;     /* kind and arg inside */
-    struct bnx_worker *home;    /* whose wheel; the starter */
-    uint64_t sequence;          /* BNX_TIMER_WAKE: of the task's wait; the starter */
-    uint32_t generation;        /* of this arming; the starter */
+    struct bnx_message message;   /* on the way home */
+    struct bnx_wheel_timer timer; /* kind and arg inside */
+    struct bnx_worker *home;      /* whose wheel; the starter */
+    uint64_t sequence;            /* BNX_TIMER_WAKE: of the task's wait; the starter */
+    uint32_t generation;          /* of this arming; the starter */
 };
 
 /**
  * Takes a node without arming it. NULL: out of memory.
  * Context: task or loop of the worker; never suspends.
  */
-struct bnx_timer_node *bnx_timer_take(struct bnx_worker *worker);
+struct bnx_timer_node *bnx_timer_node_take(struct bnx_worker *worker);
 
 /** Arms a taken node on the worker's wheel. arg and sequence as the kind says. */
-void bnx_timer_start(struct bnx_worker *worker, struct bnx_timer_node *node,
-                     enum bnx_timer_kind kind, void *arg, uint64_t sequence, uint64_t deadline_ns);
+void bnx_timer_node_start(struct bnx_worker *worker, struct bnx_timer_node *node,
+                          enum bnx_timer_kind kind, void *arg, uint64_t sequence,
+                          uint64_t deadline_ns);
 
 /** Gives back a node that was taken and not armed. */
-void bnx_timer_give_back(struct bnx_worker *worker, struct bnx_timer_node *node);
+void bnx_timer_node_give_back(struct bnx_worker *worker, struct bnx_timer_node *node);
 
 /** Ends an armed node: it does not fire any more, or has done so completely. Frees it. */
-void bnx_timer_end(struct bnx_worker *worker, struct bnx_timer_node *node);
+void bnx_timer_node_end(struct bnx_worker *worker, struct bnx_timer_node *node);
 
 /** Fires what is due on the worker's own wheel. Context: the worker's loop. */
 void bnx_timers_fire(struct bnx_worker *worker);

@@ -14,7 +14,7 @@ struct first_slot {
     unsigned slot;       /* level * BNX_WHEEL_SLOTS + index */
 };
 
-static uint64_t word_make(uint32_t generation, enum bnx_timer_state state, uint64_t tick) {
+static uint64_t word_make(uint32_t generation, enum bnx_timer_phase state, uint64_t tick) {
     return (uint64_t)(generation & BNX_TIMER_GENERATION_MASK) << BNX_TIMER_GENERATION_SHIFT |
            (uint64_t)state << BNX_TIMER_STATE_SHIFT | tick;
 }
@@ -23,8 +23,8 @@ static uint32_t word_generation(uint64_t word) {
     return (uint32_t)(word >> BNX_TIMER_GENERATION_SHIFT);
 }
 
-static enum bnx_timer_state word_state(uint64_t word) {
-    return (enum bnx_timer_state)((word >> BNX_TIMER_STATE_SHIFT) &
+static enum bnx_timer_phase word_state(uint64_t word) {
+    return (enum bnx_timer_phase)((word >> BNX_TIMER_STATE_SHIFT) &
                                   ((1u << BNX_TIMER_STATE_BITS) - 1));
 }
 
@@ -77,10 +77,10 @@ static unsigned slot_of_tick(uint64_t now, uint64_t tick) {
 }
 
 /* At the tail: timers of one tick keep the order in which they were armed, cut cascades aside. */
-static void link_at(struct bnx_wheel *wheel, struct bnx_timer *timer, uint64_t tick) {
+static void link_at(struct bnx_wheel *wheel, struct bnx_wheel_timer *timer, uint64_t tick) {
     unsigned slot = slot_of_tick(wheel->now_tick, tick);
-    struct bnx_timer_link *head = &wheel->slots[slot];
-    struct bnx_timer_link *last = head->prev;
+    struct bnx_wheel_timer_link *head = &wheel->slots[slot];
+    struct bnx_wheel_timer_link *last = head->prev;
     timer->link.next = head;
     timer->link.prev = last;
     last->next = &timer->link;
@@ -89,9 +89,9 @@ static void link_at(struct bnx_wheel *wheel, struct bnx_timer *timer, uint64_t t
     wheel->occupied[slot / BNX_WHEEL_SLOTS] |= UINT64_C(1) << (slot & SLOT_MASK);
 }
 
-static void unlink_from(struct bnx_wheel *wheel, struct bnx_timer *timer) {
-    struct bnx_timer_link *next = timer->link.next;
-    struct bnx_timer_link *prev = timer->link.prev;
+static void unlink_from(struct bnx_wheel *wheel, struct bnx_wheel_timer *timer) {
+    struct bnx_wheel_timer_link *next = timer->link.next;
+    struct bnx_wheel_timer_link *prev = timer->link.prev;
     next->prev = prev;
     prev->next = next;
     if (next == prev && !BNX_PLANT(wheel_stale_occupancy)) {
@@ -128,7 +128,7 @@ static struct first_slot find_first(const struct bnx_wheel *wheel) {
     return first;
 }
 
-static void list_append(struct bnx_timer_list *list, struct bnx_timer *timer) {
+static void list_append(struct bnx_wheel_timer_list *list, struct bnx_wheel_timer *timer) {
     timer->link.next = NULL;
     if (list->first == NULL) {
         list->first = timer;
@@ -143,7 +143,7 @@ static void list_append(struct bnx_timer_list *list, struct bnx_timer *timer) {
  * Decides about one timer of a slot that came up, already unlinked: drop, move or take. The retry
  * happens at most once: a claim fails only because a remote cancelled, or extended beyond now.
  */
-static void settle(struct bnx_wheel *wheel, struct bnx_timer *timer,
+static void settle(struct bnx_wheel *wheel, struct bnx_wheel_timer *timer,
                    struct bnx_wheel_batch *batch) {
     uint64_t word = bnx_load_acquire(&timer->word); /* E2 */
     for (;;) {
@@ -173,12 +173,12 @@ static void settle(struct bnx_wheel *wheel, struct bnx_timer *timer,
 /* Empties one slot that came up, as far as max allows. Returns how many timers it touched. */
 static size_t empty_slot(struct bnx_wheel *wheel, unsigned slot, size_t max,
                          struct bnx_wheel_batch *batch) {
-    struct bnx_timer_link *head = &wheel->slots[slot];
+    struct bnx_wheel_timer_link *head = &wheel->slots[slot];
     size_t touched = 0;
     /* A timer that is moved never comes back into this slot: its digit of this level, or a higher
      * one, now differs from the clock's. */
     while (head->next != head && (touched < max || BNX_PLANT(wheel_ignore_max))) {
-        struct bnx_timer *timer = (struct bnx_timer *)(void *)head->next;
+        struct bnx_wheel_timer *timer = (struct bnx_wheel_timer *)(void *)head->next;
         unlink_from(wheel, timer);
         settle(wheel, timer, batch);
         touched++;
@@ -198,7 +198,8 @@ void bnx_wheel_init(struct bnx_wheel *wheel, uint64_t now_ns) {
     bnx_store_relaxed(&wheel->next_ns, BNX_NEVER_NS); /* relaxed: see bnx_wheel_next_published */
 }
 
-uint32_t bnx_wheel_arm(struct bnx_wheel *wheel, struct bnx_timer *timer, uint64_t deadline_ns) {
+uint32_t bnx_wheel_arm(struct bnx_wheel *wheel, struct bnx_wheel_timer *timer,
+                       uint64_t deadline_ns) {
     /* relaxed: nobody but the owner changes the word of an idle timer */
     uint64_t word = bnx_load_relaxed(&timer->word);
     BNX_ASSERT(word_state(word) == BNX_TIMER_IDLE);
@@ -218,10 +219,10 @@ uint32_t bnx_wheel_arm(struct bnx_wheel *wheel, struct bnx_timer *timer, uint64_
     return generation;
 }
 
-enum bnx_disarm bnx_wheel_disarm(struct bnx_wheel *wheel, struct bnx_timer *timer) {
+enum bnx_disarm bnx_wheel_disarm(struct bnx_wheel *wheel, struct bnx_wheel_timer *timer) {
     /* relaxed: IDLE and TAKEN are not left behind the owner's back; the other two are read again */
     uint64_t word = bnx_load_relaxed(&timer->word);
-    enum bnx_timer_state state = word_state(word);
+    enum bnx_timer_phase state = word_state(word);
     if (state == BNX_TIMER_IDLE || state == BNX_TIMER_TAKEN) {
         return BNX_DISARM_GONE;
     }
@@ -280,7 +281,7 @@ uint64_t bnx_wheel_next_ns(const struct bnx_wheel *wheel) {
     return start_ns > known_ns ? start_ns : known_ns;
 }
 
-bool bnx_timer_cancel(struct bnx_timer *timer, uint32_t generation) {
+bool bnx_wheel_timer_cancel(struct bnx_wheel_timer *timer, uint32_t generation) {
     uint64_t word = bnx_load_relaxed(&timer->word); /* relaxed: the CAS compares it */
     /* Ends: a failed CAS means that another call ended the arming or made its deadline later. */
     while (word_generation(word) == generation && word_state(word) == BNX_TIMER_ARMED) {
@@ -292,7 +293,8 @@ bool bnx_timer_cancel(struct bnx_timer *timer, uint32_t generation) {
     return false;
 }
 
-bool bnx_timer_extend(struct bnx_timer *timer, uint32_t generation, uint64_t deadline_ns) {
+bool bnx_wheel_timer_extend(struct bnx_wheel_timer *timer, uint32_t generation,
+                            uint64_t deadline_ns) {
     uint64_t tick = tick_of_deadline(deadline_ns);
     uint64_t word = bnx_load_relaxed(&timer->word); /* relaxed: the CAS compares it */
     /* Ends: as in cancel. An equal tick is stored again: the CAS is what proves it still armed. */
@@ -314,13 +316,13 @@ static bool slot_is_sound(const struct bnx_wheel *wheel, unsigned slot) {
     unsigned distance = (slot - (unsigned)position) & SLOT_MASK;
     uint64_t start = (position + distance) << shift;
     bool is_current = distance == 0;
-    const struct bnx_timer_link *head = &wheel->slots[slot];
+    const struct bnx_wheel_timer_link *head = &wheel->slots[slot];
     if (is_current && level > 0 && head->next != head && start != wheel->now_tick) {
         return false; /* I4 */
     }
-    const struct bnx_timer_link *link = head;
+    const struct bnx_wheel_timer_link *link = head;
     do {
-        const struct bnx_timer_link *next = link->next;
+        const struct bnx_wheel_timer_link *next = link->next;
         if (next->prev != link) {
             return false;
         }
@@ -328,9 +330,9 @@ static bool slot_is_sound(const struct bnx_wheel *wheel, unsigned slot) {
         if (link == head) {
             break;
         }
-        const struct bnx_timer *timer = (const struct bnx_timer *)(const void *)link;
+        const struct bnx_wheel_timer *timer = (const struct bnx_wheel_timer *)(const void *)link;
         uint64_t word = bnx_load_relaxed(&timer->word); /* relaxed: one value is judged */
-        enum bnx_timer_state state = word_state(word);
+        enum bnx_timer_phase state = word_state(word);
         bool is_linked_state = state == BNX_TIMER_ARMED || state == BNX_TIMER_CANCELLED;
         bool is_in_time = word_tick(word) >= start || (is_current && level == 0);
         uint64_t due = word_tick(word) > wheel->now_tick ? word_tick(word) : wheel->now_tick;

@@ -69,8 +69,8 @@
  *   E1 arm: word store-release -> cancel, extend CAS acquire. The canceller sees the timer filled.
  *   E2 end: cancel, extend CAS release -> disarm exchange acquire, expiry load and CAS acquire. Who
  *      returns the memory sees all that the canceller did before.
- *   E3 finish: word store-release -> bnx_timer_state load-acquire. Who waits until a timer is no
- *      longer TAKEN sees all that its taker did.
+ *   E3 finish: word store-release -> bnx_wheel_timer_state load-acquire. Who waits until a timer is
+ *      no longer TAKEN sees all that its taker did.
  *
  * Rejected
  *   A heap: O(log n), and a cache miss a step with a million pending. The wheel without cascades
@@ -120,7 +120,7 @@ static_assert(BNX_WHEEL_SLOTS <= 64, "a level's occupancy is one word");
 static_assert(BNX_WHEEL_RANGE_BITS < BNX_TIMER_TICK_BITS, "the word holds more than the wheel");
 static_assert(BNX_TIMER_GENERATION_BITS >= 14, "see Who may hold a pointer");
 
-enum bnx_timer_state {
+enum bnx_timer_phase {
     BNX_TIMER_IDLE = 0,  /* not linked, the owner's to arm */
     BNX_TIMER_ARMED,     /* linked; the only state that a remote may change */
     BNX_TIMER_TAKEN,     /* on a batch's list until finish */
@@ -135,37 +135,37 @@ enum bnx_disarm {
 };
 
 /* The two ends of a node, and the head of each slot's circle. */
-struct bnx_timer_link {
-    struct bnx_timer_link *next; /* structural; on a batch's list the next timer or NULL */
-    struct bnx_timer_link *prev; /* structural; meaningless on a batch's list */
+struct bnx_wheel_timer_link {
+    struct bnx_wheel_timer_link *next; /* structural; on a batch's list the next timer or NULL */
+    struct bnx_wheel_timer_link *prev; /* structural; meaningless on a batch's list */
 };
 
 /* One timer. All zero is an idle one. */
-struct bnx_timer {
-    struct bnx_timer_link link; /* first, so that a link of a slot is its timer */
-    uint64_t word;              /* {generation, state, tick}; any thread */
-    uint16_t slot;              /* level * BNX_WHEEL_SLOTS + index while linked; structural */
+struct bnx_wheel_timer {
+    struct bnx_wheel_timer_link link; /* first, so that a link of a slot is its timer */
+    uint64_t word;                    /* {generation, state, tick}; any thread */
+    uint16_t slot;                    /* level * BNX_WHEEL_SLOTS + index while linked; structural */
     /* Three fields for the caller, who writes them while idle and reads them when taken. */
     uint16_t kind; /* what to do when it fires */
     uint32_t tag;  /* for instance whose wheel holds it */
     void *arg;     /* for instance the record that waits */
 };
 
-static_assert(sizeof(struct bnx_timer) <= 48, "a pool of a million stays below 48 MiB");
-static_assert(offsetof(struct bnx_timer, link) == 0, "cast from link");
+static_assert(sizeof(struct bnx_wheel_timer) <= 48, "a pool of a million stays below 48 MiB");
+static_assert(offsetof(struct bnx_wheel_timer, link) == 0, "cast from link");
 
 /* Timers that a batch took, first to last. */
-struct bnx_timer_list {
-    struct bnx_timer *first; /* NULL when empty */
-    struct bnx_timer *last;  /* valid when first is not NULL */
-    size_t count;            /* of timers */
+struct bnx_wheel_timer_list {
+    struct bnx_wheel_timer *first; /* NULL when empty */
+    struct bnx_wheel_timer *last;  /* valid when first is not NULL */
+    size_t count;                  /* of timers */
 };
 
-/* What one advance took off the wheel. The taker calls bnx_timer_finish for each timer of both. */
+/* What one advance took off the wheel. The taker calls bnx_wheel_timer_finish for each of both. */
 struct bnx_wheel_batch {
-    struct bnx_timer_list expired; /* claimed, by rising tick */
-    struct bnx_timer_list dropped; /* cancelled before: nothing to fire, memory to return */
-    bool has_more;                 /* max was spent first: call again */
+    struct bnx_wheel_timer_list expired; /* claimed, by rising tick */
+    struct bnx_wheel_timer_list dropped; /* cancelled before: nothing to fire, memory to return */
+    bool has_more;                       /* max was spent first: call again */
 };
 
 struct bnx_wheel {
@@ -174,7 +174,7 @@ struct bnx_wheel {
     uint64_t occupied[BNX_WHEEL_LEVELS];                             /* bit s: slot s not empty */
     /* Written by structural calls, read by any thread: a lower bound of the next expiry. */
     uint64_t next_ns;
-    struct bnx_timer_link slots[BNX_WHEEL_LEVELS * BNX_WHEEL_SLOTS]
+    struct bnx_wheel_timer_link slots[BNX_WHEEL_LEVELS * BNX_WHEEL_SLOTS]
         __attribute__((aligned(BNX_CACHELINE_BYTES)));
 };
 
@@ -193,7 +193,8 @@ void bnx_wheel_init(struct bnx_wheel *wheel, uint64_t now_ns);
  * Returns: the generation of this arming, for handles given to other threads.
  * Context: structural. Never fails.
  */
-uint32_t bnx_wheel_arm(struct bnx_wheel *wheel, struct bnx_timer *timer, uint64_t deadline_ns);
+uint32_t bnx_wheel_arm(struct bnx_wheel *wheel, struct bnx_wheel_timer *timer,
+                       uint64_t deadline_ns);
 
 /**
  * Unlinks a timer that is armed or cancelled; it is then IDLE.
@@ -203,7 +204,7 @@ uint32_t bnx_wheel_arm(struct bnx_wheel *wheel, struct bnx_timer *timer, uint64_
  *   memory is now the caller's; BNX_DISARM_GONE (0), expiry has taken it or it was not armed.
  * Context: structural. Threads: cancel and extend may run at the same time.
  */
-enum bnx_disarm bnx_wheel_disarm(struct bnx_wheel *wheel, struct bnx_timer *timer);
+enum bnx_disarm bnx_wheel_disarm(struct bnx_wheel *wheel, struct bnx_wheel_timer *timer);
 
 /**
  * Moves the clock and takes what has expired, by rising tick; a tick's timers in no promised order.
@@ -214,8 +215,8 @@ enum bnx_disarm bnx_wheel_disarm(struct bnx_wheel *wheel, struct bnx_timer *time
  * @param out_batch  not NULL, overwritten
  * Returns: how many expired; out_batch->has_more says that max was spent before all was done.
  * Context: structural. Threads: cancel and extend may run at the same time.
- * Ownership: the batch's timers are the caller's until it calls bnx_timer_finish for each; it reads
- *   the next one before it finishes one.
+ * Ownership: the batch's timers are the caller's until it calls bnx_wheel_timer_finish for each; it
+ *   reads the next one before it finishes one.
  */
 size_t bnx_wheel_advance(struct bnx_wheel *wheel, uint64_t now_ns, size_t max,
                          struct bnx_wheel_batch *out_batch);
@@ -245,7 +246,7 @@ bool bnx_wheel_check(const struct bnx_wheel *wheel);
  * Returns: true, this call ended the arming and it will never fire; false, it had ended before.
  * Context: any thread. Lock-free.
  */
-bool bnx_timer_cancel(struct bnx_timer *timer, uint32_t generation);
+bool bnx_wheel_timer_cancel(struct bnx_wheel_timer *timer, uint32_t generation);
 
 /**
  * Moves the deadline of one arming to a later time.
@@ -257,7 +258,8 @@ bool bnx_timer_cancel(struct bnx_timer *timer, uint32_t generation);
  *   later deadline already (only the owner can shorten: disarm and arm).
  * Context: any thread. Lock-free.
  */
-bool bnx_timer_extend(struct bnx_timer *timer, uint32_t generation, uint64_t deadline_ns);
+bool bnx_wheel_timer_extend(struct bnx_wheel_timer *timer, uint32_t generation,
+                            uint64_t deadline_ns);
 
 /** Reads the published lower bound of the next expiry. Any thread; a moment old. */
 static inline uint64_t bnx_wheel_next_published(const struct bnx_wheel *wheel) {
@@ -265,20 +267,20 @@ static inline uint64_t bnx_wheel_next_published(const struct bnx_wheel *wheel) {
 }
 
 /** Reads the generation of the present or last arming. Any thread. */
-static inline uint32_t bnx_timer_generation(const struct bnx_timer *timer) {
+static inline uint32_t bnx_wheel_timer_generation(const struct bnx_wheel_timer *timer) {
     /* relaxed: the CAS that uses it compares it again */
     return (uint32_t)(bnx_load_relaxed(&timer->word) >> BNX_TIMER_GENERATION_SHIFT);
 }
 
 /** Reads the state. Any thread; for ARMED a moment old. */
-static inline enum bnx_timer_state bnx_timer_state(const struct bnx_timer *timer) {
+static inline enum bnx_timer_phase bnx_wheel_timer_state(const struct bnx_wheel_timer *timer) {
     uint64_t word = bnx_load_acquire(&timer->word); /* E3 */
-    return (enum bnx_timer_state)((word >> BNX_TIMER_STATE_SHIFT) &
+    return (enum bnx_timer_phase)((word >> BNX_TIMER_STATE_SHIFT) &
                                   ((1u << BNX_TIMER_STATE_BITS) - 1));
 }
 
 /** Reads the deadline, rounded up to a tick, of an armed or taken timer; BNX_NEVER_NS for never. */
-static inline uint64_t bnx_timer_deadline_ns(const struct bnx_timer *timer) {
+static inline uint64_t bnx_wheel_timer_deadline_ns(const struct bnx_wheel_timer *timer) {
     /* relaxed: a number to compare with the clock */
     uint64_t tick = bnx_load_relaxed(&timer->word) & BNX_TIMER_TICK_NEVER;
     return tick == BNX_TIMER_TICK_NEVER ? BNX_NEVER_NS : tick << BNX_WHEEL_TICK_BITS;
@@ -289,19 +291,19 @@ static inline uint64_t bnx_timer_deadline_ns(const struct bnx_timer *timer) {
  *
  * Context: the taker of its batch, once, after it is done with the timer. Any thread.
  */
-static inline void bnx_timer_finish(struct bnx_timer *timer) {
+static inline void bnx_wheel_timer_finish(struct bnx_wheel_timer *timer) {
     /* relaxed: nobody but the taker changes the word of a taken timer */
     uint64_t word = bnx_load_relaxed(&timer->word);
-    BNX_ASSERT(bnx_timer_state(timer) == BNX_TIMER_TAKEN);
+    BNX_ASSERT(bnx_wheel_timer_state(timer) == BNX_TIMER_TAKEN);
     word &= ~((uint64_t)((1u << BNX_TIMER_STATE_BITS) - 1) << BNX_TIMER_STATE_SHIFT);
     bnx_store_release(&timer->word, word); /* E3 */
 }
 
 /** Takes the first timer off a batch's list; NULL when it is empty. The taker. */
-static inline struct bnx_timer *bnx_timer_list_pop(struct bnx_timer_list *list) {
-    struct bnx_timer *timer = list->first;
+static inline struct bnx_wheel_timer *bnx_wheel_timer_list_pop(struct bnx_wheel_timer_list *list) {
+    struct bnx_wheel_timer *timer = list->first;
     if (timer != NULL) {
-        list->first = (struct bnx_timer *)(void *)timer->link.next;
+        list->first = (struct bnx_wheel_timer *)(void *)timer->link.next;
         list->count--;
     }
     return timer;

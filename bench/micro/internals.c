@@ -139,13 +139,13 @@ uint64_t bnx_bench_timer_arm_cancel(uint64_t rounds) {
     uint64_t done = 0;
     uint64_t deadline_ns = worker->now_ns + TIMER_AFTER_NS;
     while (done < rounds) {
-        struct bnx_timer_node *node = bnx_timer_take(worker);
+        struct bnx_timer_node *node = bnx_timer_node_take(worker);
         if (node == NULL) {
             return 0;
         }
         /* The sequence of a wait that is over: were it to fire, nobody would be woken. */
-        bnx_timer_start(worker, node, BNX_TIMER_WAKE, self, 0, deadline_ns);
-        bnx_timer_end(worker, node);
+        bnx_timer_node_start(worker, node, BNX_TIMER_WAKE, self, 0, deadline_ns);
+        bnx_timer_node_end(worker, node);
         deadline_ns += TIMER_STEP_NS;
         done++;
     }
@@ -154,7 +154,7 @@ uint64_t bnx_bench_timer_arm_cancel(uint64_t rounds) {
 
 uint64_t bnx_bench_wheel_arm_disarm(uint64_t rounds) {
     static struct bnx_wheel wheel;
-    static struct bnx_timer timer;
+    static struct bnx_wheel_timer timer;
     bnx_wheel_init(&wheel, 0);
     uint64_t disarmed = 0;
     uint64_t deadline_ns = TIMER_AFTER_NS;
@@ -173,7 +173,7 @@ uint64_t bnx_bench_wheel_arm_disarm(uint64_t rounds) {
 
 uint64_t bnx_bench_wheel_fire(uint64_t rounds) {
     static struct bnx_wheel wheel;
-    static struct bnx_timer timers[FIRE_TIMERS];
+    static struct bnx_wheel_timer timers[FIRE_TIMERS];
     bnx_wheel_init(&wheel, 0);
     uint64_t now_ns = 0;
     uint64_t expired = 0;
@@ -185,9 +185,9 @@ uint64_t bnx_bench_wheel_fire(uint64_t rounds) {
         struct bnx_wheel_batch batch;
         do { /* ends: FIRE_TIMERS of them */
             expired += bnx_wheel_advance(&wheel, now_ns, FIRE_BATCH, &batch);
-            struct bnx_timer *timer;
-            while ((timer = bnx_timer_list_pop(&batch.expired)) != NULL) { /* as above */
-                bnx_timer_finish(timer);
+            struct bnx_wheel_timer *timer;
+            while ((timer = bnx_wheel_timer_list_pop(&batch.expired)) != NULL) { /* as above */
+                bnx_wheel_timer_finish(timer);
             }
         } while (batch.has_more);
     }

@@ -19,7 +19,7 @@
 
 /* One timer and the account of its ends. Apart from the others: only the word is fought over. */
 struct record {
-    struct bnx_timer timer BNX_APART;
+    struct bnx_wheel_timer timer BNX_APART;
     uint64_t handle;         /* generation of the arming that remotes shall try; the owner writes */
     uint64_t extended;       /* {generation, tick} that a remote was promised; remotes write */
     uint64_t cancel_count;   /* cancels that returned true; remotes add */
@@ -73,7 +73,7 @@ static void *remote_run(void *arg) {
         struct record *record = &storm.records[bnx_rng_below(&rng, TIMERS)];
         uint32_t generation = (uint32_t)bnx_load_acquire(&record->handle);
         if (bnx_rng_below(&rng, 4) != 0) {
-            if (bnx_timer_cancel(&record->timer, generation)) {
+            if (bnx_wheel_timer_cancel(&record->timer, generation)) {
                 /* relaxed, as all counts: read after the threads have been joined */
                 bnx_fetch_add_relaxed(&record->cancel_count, 1);
                 bnx_fetch_add_relaxed(&storm.cancel_count, 1);
@@ -82,7 +82,7 @@ static void *remote_run(void *arg) {
         }
         uint64_t duration_ns = bnx_rng_below(&rng, 8 * BNX_WHEEL_TICK_NS);
         uint64_t tick = (bnx_load_relaxed(&storm.now_ns) + duration_ns) >> BNX_WHEEL_TICK_BITS;
-        if (bnx_timer_extend(&record->timer, generation, tick << BNX_WHEEL_TICK_BITS)) {
+        if (bnx_wheel_timer_extend(&record->timer, generation, tick << BNX_WHEEL_TICK_BITS)) {
             bnx_store_relaxed(&record->extended, handle_pack(generation, tick));
             bnx_fetch_add_relaxed(&storm.extend_count, 1);
         }
@@ -93,22 +93,22 @@ static void *remote_run(void *arg) {
 /* Accounts for one batch and makes its timers idle. The counts come before finish: after it the
  * owner may arm the timer again. */
 static void settle_batch(struct bnx_wheel_batch *batch, uint64_t now_ns) {
-    struct bnx_timer *timer;
-    while ((timer = bnx_timer_list_pop(&batch->expired)) != NULL) {
+    struct bnx_wheel_timer *timer;
+    while ((timer = bnx_wheel_timer_list_pop(&batch->expired)) != NULL) {
         struct record *record = BNX_CONTAINER_OF(timer, struct record, timer);
-        CHECK(bnx_timer_deadline_ns(timer) <= now_ns);
+        CHECK(bnx_wheel_timer_deadline_ns(timer) <= now_ns);
         uint64_t promised = bnx_load_relaxed(&record->extended);
-        if (promised >> BNX_TIMER_GENERATION_SHIFT == bnx_timer_generation(timer)) {
+        if (promised >> BNX_TIMER_GENERATION_SHIFT == bnx_wheel_timer_generation(timer)) {
             CHECK((promised & BNX_TIMER_TICK_NEVER) <= now_ns >> BNX_WHEEL_TICK_BITS);
         }
-        CHECK_EQ(bnx_timer_state(timer), BNX_TIMER_TAKEN);
+        CHECK_EQ(bnx_wheel_timer_state(timer), BNX_TIMER_TAKEN);
         record->expired_count++;
-        bnx_timer_finish(timer);
+        bnx_wheel_timer_finish(timer);
     }
-    while ((timer = bnx_timer_list_pop(&batch->dropped)) != NULL) {
+    while ((timer = bnx_wheel_timer_list_pop(&batch->dropped)) != NULL) {
         struct record *record = BNX_CONTAINER_OF(timer, struct record, timer);
         record->returned_count++;
-        bnx_timer_finish(timer);
+        bnx_wheel_timer_finish(timer);
     }
 }
 
@@ -135,7 +135,7 @@ static void *rescuer_run(void *arg) {
 }
 
 static void owner_arm(struct record *record, struct bnx_rng *rng) {
-    if (bnx_timer_state(&record->timer) != BNX_TIMER_IDLE) {
+    if (bnx_wheel_timer_state(&record->timer) != BNX_TIMER_IDLE) {
         return; /* linked, or its taker has not finished */
     }
     /* A quarter goes to a higher level, the rest is due soon. */

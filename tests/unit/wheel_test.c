@@ -21,7 +21,7 @@
 
 /* What the model knows of one timer; it finds everything by looking at all of them. */
 struct model_timer {
-    struct bnx_timer timer;
+    struct bnx_wheel_timer timer;
     bool is_armed;
     bool is_cancelled;
     uint32_t generation;
@@ -62,10 +62,10 @@ static uint64_t random_duration(unsigned bits_max) {
 static void model_arm(struct model_timer *entry, uint64_t deadline_ns) {
     uint64_t tick = model_tick(deadline_ns);
     entry->tick = tick > model.wheel.now_tick ? tick : model.wheel.now_tick;
-    uint32_t before = bnx_timer_generation(&entry->timer);
+    uint32_t before = bnx_wheel_timer_generation(&entry->timer);
     entry->generation = bnx_wheel_arm(&model.wheel, &entry->timer, deadline_ns);
     CHECK(entry->generation != before);
-    CHECK_EQ(bnx_timer_generation(&entry->timer), entry->generation);
+    CHECK_EQ(bnx_wheel_timer_generation(&entry->timer), entry->generation);
     entry->is_armed = true;
     model.armed_count++;
 }
@@ -75,20 +75,20 @@ static void model_disarm(struct model_timer *entry) {
                                : entry->is_armed   ? BNX_DISARM_ARMED
                                                    : BNX_DISARM_GONE;
     CHECK_EQ(bnx_wheel_disarm(&model.wheel, &entry->timer), expected);
-    CHECK_EQ(bnx_timer_state(&entry->timer), BNX_TIMER_IDLE);
+    CHECK_EQ(bnx_wheel_timer_state(&entry->timer), BNX_TIMER_IDLE);
     entry->is_armed = entry->is_cancelled = false;
 }
 
 static void model_cancel(struct model_timer *entry) {
-    CHECK_EQ(bnx_timer_cancel(&entry->timer, entry->generation), entry->is_armed);
+    CHECK_EQ(bnx_wheel_timer_cancel(&entry->timer, entry->generation), entry->is_armed);
     entry->is_cancelled |= entry->is_armed;
     entry->is_armed = false;
 }
 
 static void model_extend(struct model_timer *entry, uint64_t deadline_ns) {
     uint64_t tick = model_tick(deadline_ns);
-    uint64_t current = model_tick(bnx_timer_deadline_ns(&entry->timer));
-    bool is_extended = bnx_timer_extend(&entry->timer, entry->generation, deadline_ns);
+    uint64_t current = model_tick(bnx_wheel_timer_deadline_ns(&entry->timer));
+    bool is_extended = bnx_wheel_timer_extend(&entry->timer, entry->generation, deadline_ns);
     CHECK_EQ(is_extended, entry->is_armed && tick >= current);
     if (is_extended && tick > entry->tick) {
         entry->tick = tick;
@@ -121,26 +121,26 @@ static bool model_advance(uint64_t now_ns, size_t max) {
     CHECK_EQ(count, batch.expired.count);
     CHECK(batch.expired.count + batch.dropped.count <= max);
     uint64_t tick_last = 0;
-    struct bnx_timer *timer;
-    while ((timer = bnx_timer_list_pop(&batch.expired)) != NULL) {
+    struct bnx_wheel_timer *timer;
+    while ((timer = bnx_wheel_timer_list_pop(&batch.expired)) != NULL) {
         struct model_timer *entry = BNX_CONTAINER_OF(timer, struct model_timer, timer);
-        CHECK_EQ(bnx_timer_state(timer), BNX_TIMER_TAKEN);
+        CHECK_EQ(bnx_wheel_timer_state(timer), BNX_TIMER_TAKEN);
         CHECK(entry->is_armed);
         CHECK(entry->tick >= tick_last);
         CHECK(entry->tick <= now_ns / 65536 || entry->tick <= model.wheel.now_tick);
         tick_last = entry->tick;
         CHECK_EQ(bnx_wheel_disarm(&model.wheel, timer), BNX_DISARM_GONE);
-        CHECK(!bnx_timer_cancel(timer, entry->generation));
+        CHECK(!bnx_wheel_timer_cancel(timer, entry->generation));
         entry->is_armed = false;
         model.expired_count++;
-        bnx_timer_finish(timer);
+        bnx_wheel_timer_finish(timer);
     }
-    while ((timer = bnx_timer_list_pop(&batch.dropped)) != NULL) {
+    while ((timer = bnx_wheel_timer_list_pop(&batch.dropped)) != NULL) {
         struct model_timer *entry = BNX_CONTAINER_OF(timer, struct model_timer, timer);
         CHECK(entry->is_cancelled);
         entry->is_cancelled = false;
         model.dropped_count++;
-        bnx_timer_finish(timer);
+        bnx_wheel_timer_finish(timer);
     }
     uint64_t earliest = model_earliest();
     CHECK(earliest >= tick_last);
@@ -165,7 +165,7 @@ static void model_step(unsigned duration_bits) {
     case 0:
     case 1:
     case 2:
-        if (bnx_timer_state(&entry->timer) == BNX_TIMER_IDLE) {
+        if (bnx_wheel_timer_state(&entry->timer) == BNX_TIMER_IDLE) {
             bool is_past = bnx_rng_below(&model.rng, 16) == 0 && duration < model.now_ns;
             model_arm(entry, is_past ? model.now_ns - duration : later);
         }
@@ -282,11 +282,11 @@ TEST(wheel_no_early_fire, "wheel.no_early_fire") {
             struct bnx_wheel_batch batch;
             (void)bnx_wheel_arm(&model.wheel, &entry->timer, deadline_ns);
             CHECK_EQ(bnx_wheel_advance(&model.wheel, deadline_ns - 1, NO_LIMIT, &batch), 0);
-            CHECK_EQ(bnx_timer_state(&entry->timer), BNX_TIMER_ARMED);
+            CHECK_EQ(bnx_wheel_timer_state(&entry->timer), BNX_TIMER_ARMED);
             uint64_t last_ns = deadline_ns + BNX_WHEEL_TICK_NS - 1;
             CHECK_EQ(bnx_wheel_advance(&model.wheel, last_ns, NO_LIMIT, &batch), 1);
             CHECK(batch.expired.first == &entry->timer);
-            bnx_timer_finish(&entry->timer);
+            bnx_wheel_timer_finish(&entry->timer);
         }
     }
 }
@@ -333,9 +333,9 @@ TEST(wheel_published_next, "wheel.published_next") {
         model_arm(&model.timers[i],
                   base_ns + i * BNX_NS_PER_S / BNX_WHEEL_TICK_NS * BNX_WHEEL_TICK_NS);
         CHECK_EQ(bnx_wheel_next_published(&model.wheel),
-                 bnx_timer_deadline_ns(&model.timers[i].timer));
+                 bnx_wheel_timer_deadline_ns(&model.timers[i].timer));
     }
-    uint64_t first_ns = bnx_timer_deadline_ns(&model.timers[1].timer);
+    uint64_t first_ns = bnx_wheel_timer_deadline_ns(&model.timers[1].timer);
     model_arm(&model.timers[11], base_ns + 60 * BNX_NS_PER_S);
     CHECK_EQ(bnx_wheel_next_published(&model.wheel), first_ns);
     model_advance_whole(first_ns, NO_LIMIT);
@@ -356,7 +356,7 @@ TEST(wheel_wrap, "wheel.wrap") {
     model_arm(&model.timers[1], UINT64_MAX - 3 * BNX_WHEEL_TICK_NS);
     model_arm(&model.timers[2], UINT64_MAX - BNX_WHEEL_TICK_NS / 2);
     model_arm(&model.timers[3], bnx_clock_after(model.now_ns, 60 * BNX_NS_PER_S));
-    CHECK(bnx_timer_deadline_ns(&model.timers[3].timer) == BNX_NEVER_NS);
+    CHECK(bnx_wheel_timer_deadline_ns(&model.timers[3].timer) == BNX_NEVER_NS);
     CHECK(!model_advance(UINT64_MAX - 8 * BNX_NS_PER_S, NO_LIMIT));
     CHECK_EQ(model.expired_count, 1);
     CHECK(!model_advance(UINT64_MAX, NO_LIMIT));
@@ -383,17 +383,17 @@ TEST(wheel_wrap, "wheel.wrap") {
  * handle and ended with its own. */
 TEST(wheel_stale_handle_fails, "wheel.stale_handle_fails") {
     model_init(bnx_test_seed(), START_NS);
-    struct bnx_timer *timer = &model.timers[1].timer;
+    struct bnx_wheel_timer *timer = &model.timers[1].timer;
     uint32_t stale = bnx_wheel_arm(&model.wheel, timer, START_NS + BNX_NS_PER_S);
     CHECK_EQ(bnx_wheel_disarm(&model.wheel, timer), BNX_DISARM_ARMED);
     for (uint32_t i = 0; i < 2 * BNX_TIMER_GENERATION_MASK; i++) {
-        CHECK(!bnx_timer_cancel(timer, stale)); /* idle */
+        CHECK(!bnx_wheel_timer_cancel(timer, stale)); /* idle */
         uint32_t generation = bnx_wheel_arm(&model.wheel, timer, START_NS + BNX_NS_PER_S);
-        CHECK(!bnx_timer_cancel(timer, stale));
-        CHECK(!bnx_timer_extend(timer, stale, START_NS + 2 * BNX_NS_PER_S));
-        CHECK_EQ(bnx_timer_state(timer), BNX_TIMER_ARMED);
-        CHECK(bnx_timer_cancel(timer, generation));
-        CHECK(!bnx_timer_cancel(timer, generation));
+        CHECK(!bnx_wheel_timer_cancel(timer, stale));
+        CHECK(!bnx_wheel_timer_extend(timer, stale, START_NS + 2 * BNX_NS_PER_S));
+        CHECK_EQ(bnx_wheel_timer_state(timer), BNX_TIMER_ARMED);
+        CHECK(bnx_wheel_timer_cancel(timer, generation));
+        CHECK(!bnx_wheel_timer_cancel(timer, generation));
         CHECK_EQ(bnx_wheel_disarm(&model.wheel, timer), BNX_DISARM_CANCELLED);
         stale = generation;
     }
@@ -445,9 +445,9 @@ TEST(wheel_extend_moves_lazily, "wheel.extend_moves_lazily") {
         uint64_t old_ns = START_NS + 3 * BNX_WHEEL_TICK_NS;
         uint64_t new_ns = old_ns + (UINT64_C(1) << bits);
         model_arm(entry, old_ns);
-        CHECK(!bnx_timer_extend(&entry->timer, entry->generation, START_NS));
+        CHECK(!bnx_wheel_timer_extend(&entry->timer, entry->generation, START_NS));
         model_extend(entry, new_ns);
-        CHECK(!bnx_timer_extend(&entry->timer, entry->generation, old_ns));
+        CHECK(!bnx_wheel_timer_extend(&entry->timer, entry->generation, old_ns));
         CHECK(!model_advance(new_ns - 1, NO_LIMIT));
         CHECK_EQ(model.expired_count, 0);
         CHECK(bnx_wheel_check(&model.wheel));
@@ -483,7 +483,7 @@ TEST(wheel_advance_is_bounded, "wheel.advance_is_bounded") {
 TEST(wheel_check_notices, "wheel.check_notices") {
     model_init(bnx_test_seed(), START_NS);
     struct bnx_wheel *wheel = &model.wheel;
-    struct bnx_timer *timer = &model.timers[0].timer;
+    struct bnx_wheel_timer *timer = &model.timers[0].timer;
     model_arm(&model.timers[0], START_NS + BNX_NS_PER_S);
     CHECK(bnx_wheel_check(wheel));
     uint64_t *occupied = &wheel->occupied[timer->slot / BNX_WHEEL_SLOTS];
@@ -507,14 +507,14 @@ TEST(wheel_check_notices, "wheel.check_notices") {
     wheel->next_ns = START_NS + 2 * BNX_NS_PER_S;
     CHECK(!bnx_wheel_check(wheel)); /* I5 */
     wheel->next_ns = START_NS;
-    struct bnx_timer_link *prev = timer->link.prev;
+    struct bnx_wheel_timer_link *prev = timer->link.prev;
     timer->link.prev = NULL;
     CHECK(!bnx_wheel_check(wheel)); /* links */
     timer->link.prev = prev;
     CHECK(bnx_wheel_check(wheel));
 }
 
-static double pair_cost_ns(struct bnx_timer *timer, uint64_t pairs) {
+static double pair_cost_ns(struct bnx_wheel_timer *timer, uint64_t pairs) {
     uint64_t started_ns = bnx_clock_now();
     for (uint64_t i = 0; i < pairs; i++) {
         (void)bnx_wheel_arm(&model.wheel, timer, model.now_ns + (i & 1023) * BNX_NS_PER_MS);
@@ -529,7 +529,7 @@ static double pair_cost_ns(struct bnx_timer *timer, uint64_t pairs) {
 TEST(wheel_million_pending, "wheel.million_pending") {
     uint64_t pending_count = bnx_test_scale(1000000);
     uint64_t pairs = bnx_test_scale(2000000);
-    struct bnx_timer *timers = calloc(pending_count, sizeof(*timers));
+    struct bnx_wheel_timer *timers = calloc(pending_count, sizeof(*timers));
     CHECK(timers != NULL);
     model_init(bnx_test_seed(), START_NS);
     double alone_ns = pair_cost_ns(&model.timers[0].timer, pairs);
@@ -549,10 +549,10 @@ TEST(wheel_million_pending, "wheel.million_pending") {
         struct bnx_wheel_batch batch;
         do {
             expired_count += bnx_wheel_advance(&model.wheel, now_ns, 256, &batch);
-            struct bnx_timer *timer;
-            while ((timer = bnx_timer_list_pop(&batch.expired)) != NULL) {
-                CHECK(bnx_timer_deadline_ns(timer) <= now_ns);
-                bnx_timer_finish(timer);
+            struct bnx_wheel_timer *timer;
+            while ((timer = bnx_wheel_timer_list_pop(&batch.expired)) != NULL) {
+                CHECK(bnx_wheel_timer_deadline_ns(timer) <= now_ns);
+                bnx_wheel_timer_finish(timer);
             }
         } while (batch.has_more);
     }
