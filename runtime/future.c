@@ -13,18 +13,55 @@
  *   The value is written under the queue's lock and read after is_done (Q2 in waitq.h).
  */
 struct bnx_future {
-    struct bnx_waitq queue; /* any thread */
-    uint32_t references;    /* any thread; F1 */
-    int error;              /* written once before done; 0 = value counts */
-    void *value;            /* written once before done */
+    struct bnx_waitq queue;       /* any thread */
+    uint32_t references;          /* any thread; F1 */
+    int error;                    /* written once before done; 0 = value counts */
+    struct bnx_waitable waitable; /* tells a future from other handles; immutable */
+    void *value;                  /* written once before done */
 };
+_Static_assert(offsetof(struct bnx_future, waitable) == BNX_KIND_OFFSET, "bnx_kind reads it");
+
+/* ---- A future as a waitable ---- */
+
+static struct bnx_future *future_of(struct bnx_waitable *waitable) {
+    return BNX_CONTAINER_OF(waitable, struct bnx_future, waitable);
+}
+
+static bool take_outcome(struct bnx_waitable *waitable, void *data, int *out_result) {
+    (void)data;
+    struct bnx_future *future = future_of(waitable);
+    if (!bnx_waitq_is_done(&future->queue)) {
+        return false;
+    }
+    *out_result = future->error;
+    return true;
+}
+
+static bool add_waiter(struct bnx_waitable *waitable, struct bnx_waiter *waiter) {
+    return bnx_waitq_add(&future_of(waitable)->queue, waiter);
+}
+
+static void remove_waiter(struct bnx_waitable *waitable, struct bnx_waiter *waiter) {
+    bnx_waitq_remove(&future_of(waitable)->queue, waiter);
+}
+
+const struct bnx_waitable_ops bnx_future_ops = {
+    .take = take_outcome,
+    .add = add_waiter,
+    .remove = remove_waiter,
+    .name = "future",
+};
+
+struct bnx_waitable *bnx_future_waitable(struct bnx_future *future) {
+    return &future->waitable;
+}
 
 int bnx_future_create(struct bnx_future **out_future) {
     struct bnx_future *future = bnx_os.allocate(sizeof(*future), _Alignof(struct bnx_future));
     if (future == NULL) {
         return -ENOMEM;
     }
-    *future = (struct bnx_future){.references = 1};
+    *future = (struct bnx_future){.references = 1, .waitable = {&bnx_future_ops}};
     *out_future = future;
     return 0;
 }
@@ -45,7 +82,7 @@ static void store_outcome(void *arg) {
  * does not touch the future any more by then. */
 static int complete(struct bnx_future *future, void *value, int error) {
     struct outcome outcome = {future, value, error};
-    return bnx_waitq_complete(&future->queue, store_outcome, &outcome) ? 0 : -EALREADY;
+    return bnx_waitq_complete(&future->queue, error, store_outcome, &outcome) ? 0 : -EALREADY;
 }
 
 int bnx_future_set(struct bnx_future *future, void *value) {

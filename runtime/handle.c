@@ -16,6 +16,41 @@ static struct bnx_waitq *joiners_of(struct bnx_task *task) {
     return (struct bnx_waitq *)(void *)&task->joiners;
 }
 
+/* ---- A task as a waitable: done when its function has returned ---- */
+
+static struct bnx_task *task_of(struct bnx_waitable *waitable) {
+    return BNX_CONTAINER_OF(waitable, struct bnx_task, waitable);
+}
+
+static bool take_result(struct bnx_waitable *waitable, void *data, int *out_result) {
+    (void)data;
+    struct bnx_task *task = task_of(waitable);
+    if (!bnx_waitq_is_done(joiners_of(task))) {
+        return false;
+    }
+    *out_result = task->result;
+    return true;
+}
+
+static bool add_joiner(struct bnx_waitable *waitable, struct bnx_waiter *waiter) {
+    return bnx_waitq_add(joiners_of(task_of(waitable)), waiter);
+}
+
+static void remove_joiner(struct bnx_waitable *waitable, struct bnx_waiter *waiter) {
+    bnx_waitq_remove(joiners_of(task_of(waitable)), waiter);
+}
+
+const struct bnx_waitable_ops bnx_task_ops = {
+    .take = take_result,
+    .add = add_joiner,
+    .remove = remove_joiner,
+    .name = "task",
+};
+
+struct bnx_waitable *bnx_task_waitable(struct bnx_task *task) {
+    return &task->waitable;
+}
+
 static void drop_root_handle(struct bnx_worker *worker, struct bnx_task *task) {
     if (bnx_fetch_sub_acq_rel(&task->handle_count, 1) == 1) { /* H1 */
         bnx_task_free(worker, task);
@@ -24,7 +59,7 @@ static void drop_root_handle(struct bnx_worker *worker, struct bnx_task *task) {
 
 void bnx_task_finish_handle(struct bnx_worker *worker, struct bnx_task *task) {
     bool is_root = (task->flags & BNX_TASK_ROOT_HANDLE) != 0;
-    (void)bnx_waitq_complete(joiners_of(task), NULL, NULL);
+    (void)bnx_waitq_complete(joiners_of(task), task->result, NULL, NULL);
     if (is_root) {
         drop_root_handle(worker, task);
     }

@@ -10,6 +10,8 @@
 /* A child runs on its parent's stack only while so much of it is left. */
 #define INLINE_STACK_BYTES ((size_t)64 * 1024)
 
+const char bnx_scope_kind;
+
 static void init(struct bnx_scope *scope, struct bnx_runtime *runtime, struct bnx_task *owner) {
     scope->owner = owner;
     scope->runtime = runtime;
@@ -23,7 +25,12 @@ static void init(struct bnx_scope *scope, struct bnx_runtime *runtime, struct bn
     scope->members = NULL;
     scope->scopes = NULL;
     scope->handles = NULL;
-    scope->first_error = 0;
+    scope->kind = &bnx_scope_kind;
+    scope->shield = NULL;
+    scope->defers = NULL;
+    scope->children_max = 0;
+    scope->policy = BNX_SCOPE_FAIL_FAST;
+    scope->winner = -1;
     scope->error_count = 0;
 }
 
@@ -32,6 +39,8 @@ void bnx_scope_init_root(struct bnx_scope *root, struct bnx_runtime *runtime) {
     root->parent = NULL;
     root->outer = NULL;
     root->deadline_ns = BNX_NEVER_NS;
+    root->grace_ns = runtime->grace_ns;
+    root->class_of_tasks = BNX_CLASS_NORMAL;
 }
 
 int bnx_scope_open(struct bnx_scope *scope, const struct bnx_scope_options *options) {
@@ -44,6 +53,8 @@ int bnx_scope_open(struct bnx_scope *scope, const struct bnx_scope_options *opti
     scope->parent = bnx_task_scope(self);
     scope->outer = self->scope_top;
     scope->deadline_ns = scope->parent->deadline_ns;
+    scope->grace_ns = scope->parent->grace_ns;
+    scope->class_of_tasks = scope->parent->class_of_tasks;
     if (options != NULL) {
         scope->name = options->name;
         /* An ancestor's earlier deadline cancels this scope as well: no timer of its own. */
@@ -78,8 +89,8 @@ void bnx_scope_child_result(struct bnx_scope *scope, struct bnx_task *task, int 
         return;
     }
     bnx_lock_acquire(bnx_scope_lock(scope)); /* S2 */
-    if (scope->first_error == 0) {
-        scope->first_error = result;
+    if (scope->error_count == 0) {
+        scope->errors[0].result = result;
     }
     scope->error_count++;
     bnx_lock_release(bnx_scope_lock(scope)); /* S2 */
@@ -180,8 +191,8 @@ static void free_handles(struct bnx_worker *worker, struct bnx_scope *scope) {
 }
 
 static int result_of(const struct bnx_scope *scope) {
-    if (scope->first_error != 0) {
-        return scope->first_error;
+    if (scope->error_count != 0) {
+        return scope->errors[0].result;
     }
     uint64_t cancel = bnx_load_relaxed(&scope->cancel); /* no one else is left */
     if (cancel == 0) {

@@ -47,6 +47,9 @@ static inline struct bnx_lock *bnx_scope_lock(struct bnx_scope *scope) {
     return (struct bnx_lock *)(void *)&scope->lock;
 }
 
+/** What a scope's kind points to (kind.h). */
+extern const char bnx_scope_kind;
+
 /** Cancels with flags; the first cancel counts, later ones do nothing. (cancel.c) */
 void bnx_scope_cancel_with(struct bnx_scope *scope, int reason, uint64_t flags);
 

@@ -29,6 +29,7 @@ static uint64_t next_id(struct bnx_runtime *runtime, struct bnx_worker *worker) 
 static inline void fill(struct bnx_task *task, struct bnx_runtime *runtime,
                         struct bnx_worker *worker, struct bnx_scope *scope, bnx_task_fn fn,
                         void *arg, const void *site) {
+    task->waitable.ops = &bnx_task_ops;
     task->stack = NULL;
     task->fn = fn;
     task->arg = arg;
@@ -45,6 +46,8 @@ static inline void fill(struct bnx_task *task, struct bnx_runtime *runtime,
     task->stack_class = runtime->stack_class;
     task->flags = 0;
     task->is_linked = 0;
+    task->class = scope->class_of_tasks;
+    task->locals = NULL;
     bnx_store_relaxed(&task->state, (uint8_t)BNX_TASK_NEW); /* these two for reports */
     bnx_store_relaxed(&task->id, next_id(runtime, worker));
 }

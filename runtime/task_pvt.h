@@ -56,7 +56,9 @@
 #include <bonxie/fork.h>
 #include <bonxie/scope.h>
 #include <bonxie/task.h>
+#include <bonxie/waitable.h>
 
+struct bnx_locals;
 struct bnx_worker;
 struct bnx_waitq;
 
@@ -83,6 +85,24 @@ enum bnx_wait_reason {
     BNX_WAIT_CONNECT,
     BNX_WAIT_POLL,
     BNX_WAIT_CLOSE,
+    BNX_WAIT_MUTEX,
+    BNX_WAIT_RWLOCK,
+    BNX_WAIT_COND,
+    BNX_WAIT_SEM,
+    BNX_WAIT_EVENT,
+    BNX_WAIT_BARRIER,
+    BNX_WAIT_ONCE,
+    BNX_WAIT_WAITGROUP,
+    BNX_WAIT_LIMITER,
+    BNX_WAIT_STRAND,
+    BNX_WAIT_CHAN_SEND,
+    BNX_WAIT_CHAN_RECV,
+    BNX_WAIT_BROADCAST,
+    BNX_WAIT_WATCH,
+    BNX_WAIT_SELECT,
+    BNX_WAIT_SEVERAL,
+    BNX_WAIT_TIMER,
+    BNX_WAIT_TICKER,
     BNX_WAIT_TEST,
     BNX_WAIT_REASON_COUNT
 };
@@ -115,20 +135,22 @@ enum bnx_task_flag {
     BNX_TASK_ARG_HEAP = 1u << 3,    /* arg was copied to the heap and is freed at the end */
     BNX_TASK_FORK = 1u << 4,        /* runs a stolen fork; arg is the struct bnx_fork */
     BNX_TASK_ROOT_HANDLE = 1u << 5, /* of the root scope: the last of task and handle frees it */
-    BNX_TASK_OWN_STACK = 1u << 6 /* a stack class was given at spawn: not run on another's stack */
+    BNX_TASK_OWN_STACK = 1u << 6, /* a stack class was given at spawn: not run on another's stack */
+    BNX_TASK_MANUAL = 1u << 7 /* runs only after bnx_task_start; until then its wait is WAITING */
 };
 
-#define BNX_TASK_ARG_BYTES 32 /* an argument copied at spawn that fits needs no heap */
+#define BNX_TASK_ARG_BYTES 24 /* an argument copied at spawn that fits needs no heap */
 
 struct bnx_task {
-    struct bnx_message message;  /* link in a queue or inbox; whoever holds the task */
-    struct bnx_context context;  /* saved registers while suspended; T1 */
-    struct bnx_stack *stack;     /* NULL until it has started; a task beneath shares its child's */
-    bnx_task_fn fn;              /* immutable after spawn */
-    void *arg;                   /* immutable after spawn */
-    struct bnx_runtime *runtime; /* immutable after spawn */
-    struct bnx_scope *scope;     /* that it was spawned into; immutable after spawn */
-    struct bnx_scope *scope_top; /* the innermost one it has open, or NULL; the task itself */
+    struct bnx_message message;   /* link in a queue or inbox; whoever holds the task */
+    struct bnx_waitable waitable; /* tells a task from other handles (kind.h); immutable */
+    struct bnx_context context;   /* saved registers while suspended; T1 */
+    struct bnx_stack *stack;      /* NULL until it has started; a task beneath shares its child's */
+    bnx_task_fn fn;               /* immutable after spawn */
+    void *arg;                    /* immutable after spawn */
+    struct bnx_runtime *runtime;  /* immutable after spawn */
+    struct bnx_scope *scope;      /* that it was spawned into; immutable after spawn */
+    struct bnx_scope *scope_top;  /* the innermost one it has open, or NULL; the task itself */
 
     uint64_t wait;   /* {sequence, wait state}; any thread; T2 T3 */
     uint32_t on_cpu; /* any thread; T1 */
@@ -154,11 +176,16 @@ struct bnx_task {
     uint8_t flags;                  /* enum bnx_task_flag; immutable after spawn */
     uint8_t handle_count;           /* ROOT_HANDLE: the task and its handle; any thread */
     uint8_t is_linked;              /* in its scope's members; the task itself */
-    uint8_t padding_[1];
+    uint8_t class;                  /* enum bnx_task_class; immutable after spawn */
     _Alignas(16) unsigned char copy[BNX_TASK_ARG_BYTES]; /* of the argument (bnx_spawn_copy) */
+    struct bnx_locals *locals; /* task-local storage, or NULL; the task itself */
 };
 _Static_assert(sizeof(struct bnx_task) <= 256, "a task that has not started costs one descriptor");
 _Static_assert(offsetof(struct bnx_task, message) == 0, "an item's first word is its queue link");
+
+/* Where every handle keeps the pointer that tells its kind: a bnx_waitable's ops, or a stand-in. */
+#define BNX_KIND_OFFSET 16
+_Static_assert(offsetof(struct bnx_task, waitable) == BNX_KIND_OFFSET, "bnx_kind reads it");
 
 /* Items: what runq, deque and global queue hold. */
 static inline bool bnx_item_is_fork(const void *item) {
@@ -195,9 +222,6 @@ static inline struct bnx_worker *bnx_worker_current(void) {
 
 /** Returns the current task, or NULL (a worker's own stack, the offload pool, a foreign thread). */
 struct bnx_task *bnx_task_current(void);
-
-/** What a call that needs a task returns where none runs: -EPERM, or -ECHILD in a fork child. */
-int bnx_off_task_error(void);
 
 /** What a call that needs a task says where there is none: -EPERM; -ECHILD in a fork child. */
 int bnx_off_task_error(void);
@@ -265,6 +289,9 @@ void bnx_task_spend(struct bnx_task *self);
 static inline struct bnx_scope *bnx_task_scope(const struct bnx_task *task) {
     return task->scope_top != NULL ? task->scope_top : task->scope;
 }
+
+/** What a task is as a waitable, and what tells it from other handles. (handle.c) */
+extern const struct bnx_waitable_ops bnx_task_ops;
 
 /** The task on whose behalf a taken fork runs; NULL for any other. Alive until the fork's join. */
 static inline struct bnx_task *bnx_task_forker(const struct bnx_task *task) {

@@ -7,8 +7,12 @@
 
 #include <ck_ec.h>
 
+#define STATE_BITS 2
+enum wait_state { IDLE = 0, WAITING = 1, CLAIMED = 2 };
+
 struct bnx_thread_block {
     struct ck_ec32 event;          /* any thread */
+    uint64_t word;                 /* {sequence, wait state}; any thread; V2 V3 */
     struct bnx_thread_block *next; /* while free; under the list's lock */
 };
 
@@ -64,6 +68,7 @@ struct bnx_thread_block *bnx_thread_block_take(void) {
         block = bnx_os.allocate(sizeof(*block), BNX_CACHELINE_BYTES);
         if (block != NULL) {
             ck_ec32_init(&block->event, 0);
+            block->word = 0;
         }
     }
     return block;
@@ -92,4 +97,36 @@ void bnx_thread_block_signal(struct bnx_thread_block *block) {
     BNX_ATOMIC_POINT();
     bnx_tsan_release(block); /* V1 */
     ck_ec32_inc(&block->event, &ec_mode);
+}
+
+static uint64_t word_of(uint64_t sequence, enum wait_state state) {
+    return sequence << STATE_BITS | state;
+}
+
+uint64_t bnx_thread_block_begin(struct bnx_thread_block *block) {
+    uint64_t sequence =
+        (bnx_load_relaxed(&block->word) >> STATE_BITS) + 1;      /* the holder bumps it */
+    bnx_store_release(&block->word, word_of(sequence, WAITING)); /* V2 */
+    return sequence;
+}
+
+bool bnx_thread_block_claim(struct bnx_thread_block *block, uint64_t sequence) {
+    uint64_t waiting = word_of(sequence, WAITING);
+    return bnx_cas_acq_rel(&block->word, &waiting, word_of(sequence, CLAIMED)); /* V2 */
+}
+
+void bnx_thread_block_wake(struct bnx_thread_block *block) {
+    uint64_t word = bnx_load_relaxed(&block->word); /* ours while it is claimed */
+    bnx_store_release(&block->word, word_of(word >> STATE_BITS, IDLE)); /* V3 */
+    bnx_thread_block_signal(block);
+}
+
+void bnx_thread_block_sleep(struct bnx_thread_block *block, uint64_t sequence) {
+    for (;;) { /* ends with the wake */
+        uint32_t seen = bnx_thread_block_count(block);
+        if (bnx_load_acquire(&block->word) == word_of(sequence, IDLE)) { /* V3 */
+            return;
+        }
+        bnx_thread_block_wait(block, seen);
+    }
 }

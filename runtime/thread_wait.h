@@ -5,14 +5,23 @@
  * A block comes from a list that only grows, and goes back to it: a waker that is late touches
  * memory that is still a block, and wakes somebody who looks again. Blocks are never freed.
  *
+ * A wait that several parties may end is decided by one word {sequence << 2 | state}, as a task's is:
+ *
+ *     IDLE --begin--> WAITING --claim (waker, or the thread taking it back)--> CLAIMED --wake--> IDLE
+ *
+ * A claim with an old sequence number fails, whatever the block is used for by then.
+ *
  * Ordering
  *   V1 signal -> wait returns. ck_ec is invisible to ThreadSanitizer: the edge is announced to it.
+ *   V2 claim  begin's store-release -> the claim's CAS acq_rel: what the thread wrote before.
+ *   V3 woken  wake's store-release -> sleep's load-acquire: what the claimer wrote.
  */
 #ifndef BNX_RUNTIME_THREAD_WAIT_H
 #define BNX_RUNTIME_THREAD_WAIT_H
 
 #include "runtime/compiler.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct bnx_thread_block;
@@ -31,5 +40,17 @@ void bnx_thread_block_wait(struct bnx_thread_block *block, uint32_t seen);
 
 /** Bumps the count and wakes the sleeper. Any thread. */
 void bnx_thread_block_signal(struct bnx_thread_block *block);
+
+/** Begins a wait that may be claimed. Returns its sequence number. The block's holder. */
+uint64_t bnx_thread_block_begin(struct bnx_thread_block *block);
+
+/** Claims a wait. True: the caller wakes it, or is the holder and has taken it back. Any thread. */
+bool bnx_thread_block_claim(struct bnx_thread_block *block, uint64_t sequence);
+
+/** Ends a wait that the caller has claimed. Any thread. */
+void bnx_thread_block_wake(struct bnx_thread_block *block);
+
+/** Sleeps until the wait is over. The block's holder. */
+void bnx_thread_block_sleep(struct bnx_thread_block *block, uint64_t sequence);
 
 #endif

@@ -16,4 +16,7 @@
  */
 int bnx_wait_once(struct bnx_waitq *queue, enum bnx_wait_reason reason, const void *object);
 
+/** What a future is as a waitable, and what tells it from other handles. (future.c) */
+extern const struct bnx_waitable_ops bnx_future_ops;
+
 #endif

@@ -42,7 +42,7 @@ bool bnx_waitq_add(struct bnx_waitq *queue, struct bnx_waiter *waiter) {
         return false;
     }
     struct bnx_waiter *first = (struct bnx_waiter *)word;
-    waiter->is_marked = 0;
+    bnx_store_relaxed(&waiter->state, 0); /* not shared yet */
     waiter->prev = NULL;
     waiter->next = first;
     if (first != NULL) {
@@ -52,10 +52,22 @@ bool bnx_waitq_add(struct bnx_waitq *queue, struct bnx_waiter *waiter) {
     return true;
 }
 
-bool bnx_waitq_remove(struct bnx_waitq *queue, struct bnx_waiter *waiter) {
+/* Waits until the setter is through with a node that it has taken: a few instructions. */
+static void wait_mark(const struct bnx_waiter *waiter) {
+    if (BNX_PLANT(waitq_leave_on_done)) {
+        return;
+    }
+    int pauses = 0;
+    while (bnx_load_acquire(&waiter->state) != BNX_WAITER_MARKED) { /* Q3; ends: see Leaving */
+        pause_or_yield(&pauses);
+    }
+}
+
+void bnx_waitq_remove(struct bnx_waitq *queue, struct bnx_waiter *waiter) {
     uintptr_t word;
     if (!lock_unless_done(queue, &word)) {
-        return false;
+        wait_mark(waiter);
+        return;
     }
     if (waiter->prev != NULL) {
         waiter->prev->next = waiter->next;
@@ -67,10 +79,19 @@ bool bnx_waitq_remove(struct bnx_waitq *queue, struct bnx_waiter *waiter) {
         waiter->next->prev = waiter->prev;
     }
     bnx_store_release(&queue->word, word); /* Q1 */
-    return true;
 }
 
-bool bnx_waitq_complete(struct bnx_waitq *queue, void (*before)(void *arg), void *arg) {
+/* Claims, lets go of the node, wakes: in this order, for the frame may be gone once it wakes. */
+static void serve(struct bnx_waiter *waiter, int result) {
+    struct bnx_wakee wakee;
+    bool is_taken = bnx_waiter_claim(waiter, result, &wakee);
+    bnx_store_release(&waiter->state, BNX_WAITER_MARKED); /* Q3 */
+    if (is_taken) {
+        bnx_wakee_wake(&wakee);
+    }
+}
+
+bool bnx_waitq_complete(struct bnx_waitq *queue, int result, void (*before)(void *arg), void *arg) {
     uintptr_t word;
     if (!lock_unless_done(queue, &word)) {
         return false;
@@ -90,18 +111,8 @@ bool bnx_waitq_complete(struct bnx_waitq *queue, void (*before)(void *arg), void
     }
     while (oldest != NULL) {
         struct bnx_waiter *next = oldest->next;
-        oldest->wake(oldest);
+        serve(oldest, result);
         oldest = next;
     }
     return true;
-}
-
-void bnx_waiter_wait_mark(const struct bnx_waiter *waiter) {
-    if (BNX_PLANT(waitq_leave_on_done)) {
-        return;
-    }
-    int pauses = 0;
-    while (bnx_load_acquire(&waiter->is_marked) == 0) { /* Q3; ends: see Leaving */
-        pause_or_yield(&pauses);
-    }
 }

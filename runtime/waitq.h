@@ -4,14 +4,14 @@
  *
  * Concepts
  *   One word {first waiter | LOCK | DONE}. A waiter is a node in the frame of whoever waits, task
- *   or OS thread; the queue knows neither and calls the node's wake function.
+ *   or OS thread (bonxie/waitable.h); the queue knows neither: it claims, and wakes whom it is told.
  *   LOCK is held for a few instructions; waiting for it yields after 64 pauses.
  *
  * Leaving
  *   Whoever added a node leaves its frame only after bnx_waitq_remove returned true (it was
- *   unlinked under LOCK), or after the node was marked: the setter reads the next pointer, calls
- *   wake, and wake marks the node as its last touch of it. DONE alone is not enough: the setter may
- *   still be on its way to the node.
+ *   unlinked under LOCK), or after the node was marked: the setter reads the next pointer, claims,
+ *   and marks the node as its last touch of it, before it wakes. DONE alone is not enough: the
+ *   setter may still be on its way to the node.
  *
  * Ordering
  *   Q1 lock   acquired by CAS -> released by a store-release of the word.
@@ -23,45 +23,34 @@
 
 #include "runtime/atomic.h"
 
+#include <bonxie/waitable.h>
+
 #define BNX_WAITQ_LOCK ((uintptr_t)1)
 #define BNX_WAITQ_DONE ((uintptr_t)2)
-
-struct bnx_waiter {
-    struct bnx_waiter *next;                 /* under LOCK; after DONE the setter's */
-    struct bnx_waiter *prev;                 /* under LOCK */
-    void (*wake)(struct bnx_waiter *waiter); /* by the setter; marks the node; set by the waiter */
-    uint32_t is_marked;                      /* 1: the setter is through with it; Q3 */
-};
 
 /* All zero is empty and not done. A plain word, so that it fits where a word is. */
 struct bnx_waitq {
     uintptr_t word; /* any thread */
 };
 
-/** Adds a node (its wake set). Returns true; false: done already, nobody has touched the node. */
+#define BNX_WAITER_MARKED 1u /* waiter->state: the setter is through with it; Q3 */
+
+/** Adds a node. Returns true; false: done already, nobody has touched the node. */
 bool bnx_waitq_add(struct bnx_waitq *queue, struct bnx_waiter *waiter);
 
-/** Unlinks an added node. True: it may be left. False: taken by a setter: bnx_waiter_wait_mark. */
-bool bnx_waitq_remove(struct bnx_waitq *queue, struct bnx_waiter *waiter);
+/** Unlinks an added node, or waits until the setter is through with it: it may then be left. */
+void bnx_waitq_remove(struct bnx_waitq *queue, struct bnx_waiter *waiter);
 
 /**
  * Sets DONE and wakes all, first added first. Returns false when it was done before: nothing
  * happened. `before` runs under LOCK while it is not done yet: it stores the value. May be NULL.
- * The queue itself is not touched after DONE is visible.
+ * The waiters' claims say `result`. The queue itself is not touched after DONE is visible.
  */
-bool bnx_waitq_complete(struct bnx_waitq *queue, void (*before)(void *arg), void *arg);
+bool bnx_waitq_complete(struct bnx_waitq *queue, int result, void (*before)(void *arg), void *arg);
 
 /** True once complete has happened; what the setter wrote before is visible. */
 static inline bool bnx_waitq_is_done(const struct bnx_waitq *queue) {
     return (bnx_load_acquire(&queue->word) & BNX_WAITQ_DONE) != 0; /* Q2 */
 }
-
-/** The wake function's last touch of its node. */
-static inline void bnx_waiter_mark(struct bnx_waiter *waiter) {
-    bnx_store_release(&waiter->is_marked, 1); /* Q3 */
-}
-
-/** Waits until the setter is through with a node that it has taken: a few instructions. */
-void bnx_waiter_wait_mark(const struct bnx_waiter *waiter);
 
 #endif

@@ -22,6 +22,8 @@ struct bnx_runtime;
 struct bnx_task;
 struct bnx_scope;
 struct bnx_future;
+struct bnx_waitable;
+struct bnx_thread_block;
 
 /**
  * What a task runs. Returns >= 0, a result of its own meaning, or < 0, an -errno.

@@ -13,5 +13,6 @@
 #include <bonxie/stack.h>
 #include <bonxie/task.h>
 #include <bonxie/time.h>
+#include <bonxie/waitable.h>
 
 #endif

@@ -38,6 +38,12 @@ BNX_API int bnx_future_await(struct bnx_future *future, void **out_value);
 /** As bnx_future_await without waiting: -EAGAIN while pending. Context: any thread. */
 BNX_API int bnx_future_poll(struct bnx_future *future, void **out_value);
 
+/**
+ * Returns the future as a waitable: its result is 0 or the error. Borrowed, valid as long as the
+ * caller's reference. Context: any thread.
+ */
+BNX_API struct bnx_waitable *bnx_future_waitable(struct bnx_future *future);
+
 /** Takes a reference; returns the future. Context: any thread that holds one. */
 BNX_API struct bnx_future *bnx_future_ref(struct bnx_future *future);
 

@@ -36,6 +36,12 @@ enum bnx_task_state {
 BNX_API int bnx_join(struct bnx_task *task, int *out_result);
 
 /**
+ * Returns the task as a waitable: done when its function has returned, with its value. Borrowed,
+ * valid as long as the handle. Context: any thread with a valid handle.
+ */
+BNX_API struct bnx_waitable *bnx_task_waitable(struct bnx_task *task);
+
+/**
  * Gives up the handle of a root-scope task that will not be joined. The task runs on.
  * Context: any thread; never suspends.
  */

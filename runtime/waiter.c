@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT */
+/* Beginning, claiming and ending the waits of tasks and threads (waiter.h). */
+#include "runtime/waiter.h"
+
+#include <errno.h>
+
+bool bnx_waiter_claim(struct bnx_waiter *waiter, int result, struct bnx_wakee *out_wakee) {
+    waiter->result = result;
+    out_wakee->task = NULL;
+    out_wakee->block = NULL;
+    if (bnx_likely(waiter->fire ==
+                   bnx_sleeper_fire)) { /* spares the most common an indirect call */
+        return bnx_sleeper_claim(waiter->owner, waiter, out_wakee);
+    }
+    return waiter->fire(waiter, out_wakee);
+}
+
+void bnx_wakee_wake(const struct bnx_wakee *wakee) {
+    if (wakee->task != NULL) {
+        bnx_task_ready(wakee->task);
+    } else if (wakee->block != NULL) {
+        bnx_thread_block_wake(wakee->block);
+    }
+}
+
+bool bnx_sleeper_fire(struct bnx_waiter *waiter, struct bnx_wakee *out_wakee) {
+    return bnx_sleeper_claim(waiter->owner, waiter, out_wakee);
+}
+
+bool bnx_sleeper_claim(struct bnx_sleeper *sleeper, struct bnx_waiter *waiter,
+                       struct bnx_wakee *out_wakee) {
+    struct bnx_task *task = sleeper->task;
+    if (bnx_likely(task != NULL)) {
+        if (!bnx_wait_claim(task, sleeper->sequence, BNX_WAKE)) {
+            return false;
+        }
+        out_wakee->task = task;
+    } else {
+        if (!bnx_thread_block_claim(sleeper->block, sleeper->sequence)) {
+            return false;
+        }
+        out_wakee->block = sleeper->block;
+    }
+    sleeper->winner = waiter;
+    return true;
+}
+
+static int begin_thread(struct bnx_sleeper *sleeper) {
+    if (sleeper->block == NULL) {
+        sleeper->block = bnx_thread_block_take();
+        if (sleeper->block == NULL) {
+            return -ENOMEM;
+        }
+    }
+    sleeper->sequence = bnx_thread_block_begin(sleeper->block);
+    return 0;
+}
+
+int bnx_sleeper_begin(struct bnx_sleeper *sleeper) {
+    struct bnx_task *task = sleeper->task;
+    sleeper->winner = NULL;
+    if (bnx_unlikely(task == NULL)) {
+        return begin_thread(sleeper);
+    }
+    sleeper->sequence = bnx_wait_next_sequence(task);
+    int error = bnx_wait_publish(task);
+    return error < 0 ? error : 0; /* 1: a canceller has it already, which sleep will say */
+}
+
+int bnx_sleeper_begin_always(struct bnx_sleeper *sleeper) {
+    sleeper->winner = NULL;
+    if (sleeper->task == NULL) {
+        return begin_thread(sleeper);
+    }
+    sleeper->sequence = bnx_wait_next_sequence(sleeper->task);
+    (void)bnx_wait_publish_always(sleeper->task);
+    return 0;
+}
+
+bool bnx_sleeper_withdraw(struct bnx_sleeper *sleeper) {
+    if (bnx_likely(sleeper->task != NULL)) {
+        return bnx_wait_withdraw(sleeper->task);
+    }
+    return bnx_thread_block_claim(sleeper->block, sleeper->sequence);
+}
+
+int bnx_sleeper_sleep(struct bnx_sleeper *sleeper, enum bnx_wait_reason reason,
+                      const void *object) {
+    if (bnx_unlikely(sleeper->task == NULL)) {
+        bnx_thread_block_sleep(sleeper->block, sleeper->sequence);
+        return 0;
+    }
+    (void)bnx_task_park(sleeper->task, reason, object);
+    return bnx_wait_end(sleeper->task);
+}
