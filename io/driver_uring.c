@@ -418,6 +418,20 @@ static void uring_nudge(struct bnx_driver *driver) {
     }
 }
 
+/* ---- In the loop of a host ---- */
+
+static int uring_notify(struct bnx_driver *driver, int eventfd) {
+    return bnx_ring_notify(&uring_of(driver)->ring, eventfd);
+}
+
+static uint64_t uring_next_ns(const struct bnx_driver *driver) {
+    const struct uring_driver *self = uring_of(driver);
+    if (bnx_ring_unsubmitted(&self->ring) != 0) {
+        return 0; /* the kernel refused the last submission: again at once */
+    }
+    return self->retry_count != 0 ? self->retry_ns : BNX_NEVER_NS;
+}
+
 /* ---- Opening ---- */
 
 static void uring_close(struct bnx_driver *driver) {
@@ -473,7 +487,9 @@ static const struct bnx_io_ops uring_ops = {
              .wake = uring_wake,
              .cancel = uring_cancel,
              .nudge = uring_nudge,
-             .reap_for = uring_reap_for},
+             .reap_for = uring_reap_for,
+             .notify = uring_notify,
+             .next_ns = uring_next_ns},
     .make_room = uring_make_room,
     .start = uring_start,
     .cancel_fd = uring_cancel_fd,

@@ -81,6 +81,10 @@ void bnx_ring_fini(struct bnx_ring *ring) {
     io_uring_queue_exit(&ring->uring);
 }
 
+int bnx_ring_notify(struct bnx_ring *ring, int eventfd) {
+    return bnx_os.uring_register(ring->uring.ring_fd, IORING_REGISTER_EVENTFD, &eventfd, 1);
+}
+
 void bnx_ring_section_leave(struct bnx_ring *ring) {
     bnx_compiler_barrier();
     bnx_store_relaxed(&ring->sections, ring->sections - 1); /* one thread: see section_enter */

@@ -83,6 +83,13 @@ int bnx_ring_flush(struct bnx_ring *ring);
 /** As flush, then sleeps until a completion or the deadline. Returns 0, -ETIME, -EINTR, -errno. */
 int bnx_ring_wait(struct bnx_ring *ring, uint64_t deadline_ns);
 
+/**
+ * From now on the kernel writes the eventfd for each completion, also for one that it holds back
+ * until the ring is entered; poll(2) of the ring itself says nothing of those (Linux 6.18).
+ * Returns 0 or -errno.
+ */
+int bnx_ring_notify(struct bnx_ring *ring, int eventfd);
+
 /** In the signal handler: true when it may use the ring; else a mark is left. */
 static inline bool bnx_ring_may_nudge(struct bnx_ring *ring) {
     if (bnx_load_relaxed(&ring->sections) == 0) { /* one thread */

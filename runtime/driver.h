@@ -70,6 +70,15 @@ struct bnx_driver_ops {
      * writes op records and wakes tasks, and leaves everything else to the owner. Returns how many.
      * NULL: not supported. */
     size_t (*reap_for)(struct bnx_driver *driver);
+
+    /* Of a guest (guest.h), whose host sleeps in place of park; wake is not called then. */
+
+    /** From now on each completion that a poll would find makes the eventfd readable, also one that
+     * is not visible before a poll. Returns 0 or -errno. NULL: there are no completions. */
+    int (*notify)(struct bnx_driver *driver, int eventfd);
+
+    /** When it wants to be polled although nothing completes; BNX_NEVER_NS. NULL: never. */
+    uint64_t (*next_ns)(const struct bnx_driver *driver);
 };
 
 /**

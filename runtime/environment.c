@@ -49,6 +49,16 @@ static int apply_workers(struct bnx_options *options) {
     return 0;
 }
 
+/* The thread is the host's: no second worker, no signal and no signal stack of ours. */
+static int apply_guest(struct bnx_options *options) {
+    if (options->worker_count > 1 || (options->flags & BNX_CRASH_REPORT) != 0) {
+        return -EINVAL;
+    }
+    options->worker_count = 1;
+    options->flags |= BNX_NO_RESCUE;
+    return 0;
+}
+
 static int apply_driver(struct bnx_options *options) {
     const char *text = secure_getenv("BONXIE_DRIVER");
     if (options->driver != BNX_DRIVER_AUTO || text == NULL || strcmp(text, "auto") == 0) {
@@ -78,12 +88,13 @@ static int apply_spin(struct bnx_options *options) {
 }
 
 int bnx_environment_apply(struct bnx_options *options) {
-    const unsigned known = BNX_NO_RESCUE | BNX_NO_WATCHDOG | BNX_NO_AFFINITY | BNX_CRASH_REPORT;
+    const unsigned known =
+        BNX_NO_RESCUE | BNX_NO_WATCHDOG | BNX_NO_AFFINITY | BNX_CRASH_REPORT | BNX_GUEST;
     if (options->worker_count > BNX_WORKERS_MAX || (options->flags & ~known) != 0 ||
         (unsigned)options->driver > BNX_DRIVER_EPOLL || (unsigned)options->stack > BNX_STACK_1M) {
         return -EINVAL;
     }
-    int error = apply_workers(options);
+    int error = (options->flags & BNX_GUEST) != 0 ? apply_guest(options) : apply_workers(options);
     if (error == 0) {
         error = apply_driver(options);
     }

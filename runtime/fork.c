@@ -50,7 +50,9 @@ struct bnx_task *bnx_task_of_fork(struct bnx_worker *worker, void *item) {
         }
         return NULL;
     }
-    task->flags |= BNX_TASK_FORK;
+    bnx_store_relaxed(&task->flags, BNX_TASK_FORK); /* these two are read by reports and a stop */
+    bnx_store_relaxed(&task->class, fork->forker->class);
+    task->locals = fork->forker->locals; /* borrowed: the forker waits for us */
     return task;
 }
 

@@ -11,10 +11,13 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -191,12 +194,41 @@ static int linux_poll(struct pollfd *fds, nfds_t count, int timeout_ms) {
     return OR_ERRNO(poll(fds, count, timeout_ms));
 }
 
+static int linux_terminal_columns(int fd) {
+    struct winsize size;
+    int error = OR_ERRNO(ioctl(fd, TIOCGWINSZ, &size));
+    return error < 0 ? error : size.ws_col;
+}
+
 static int linux_eventfd(unsigned value, int flags) {
     return OR_ERRNO(eventfd(value, flags));
 }
 
 static int linux_signalfd(int fd, const sigset_t *set, int flags) {
     return OR_ERRNO(signalfd(fd, set, flags));
+}
+
+static int linux_timerfd_create(int flags) {
+    return OR_ERRNO(timerfd_create(CLOCK_MONOTONIC, flags));
+}
+
+static int linux_timerfd_settime(int fd, uint64_t deadline_ns) {
+    struct itimerspec when = {{0, 0}, {0, 0}};
+    if (deadline_ns != BNX_NEVER_NS) {
+        deadline_ns = deadline_ns > 0 ? deadline_ns : 1; /* zero would disarm it */
+        when.it_value.tv_sec = (time_t)(deadline_ns / UINT64_C(1000000000));
+        when.it_value.tv_nsec = (long)(deadline_ns % UINT64_C(1000000000));
+    }
+    return OR_ERRNO(timerfd_settime(fd, TFD_TIMER_ABSTIME, &when, NULL));
+}
+
+static int linux_epoll_create(int flags) {
+    return OR_ERRNO(epoll_create1(flags));
+}
+
+static int linux_epoll_add(int epoll_fd, int fd) {
+    struct epoll_event event = {.events = EPOLLIN, .data = {.fd = fd}};
+    return OR_ERRNO(epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event));
 }
 
 static int linux_socket(int domain, int type, int protocol) {
@@ -283,8 +315,13 @@ struct bnx_os bnx_os = {
     .fstat = linux_fstat,
     .fcntl = linux_fcntl,
     .poll = linux_poll,
+    .terminal_columns = linux_terminal_columns,
     .eventfd = linux_eventfd,
     .signalfd = linux_signalfd,
+    .timerfd_create = linux_timerfd_create,
+    .timerfd_settime = linux_timerfd_settime,
+    .epoll_create = linux_epoll_create,
+    .epoll_add = linux_epoll_add,
     .socket = linux_socket,
     .setsockopt = linux_setsockopt,
     .getsockopt = linux_getsockopt,

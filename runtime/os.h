@@ -74,8 +74,13 @@ struct bnx_os {
     int (*fstat)(int fd, struct stat *out_stat);
     int (*fcntl)(int fd, int command, int arg);
     int (*poll)(struct pollfd *fds, nfds_t count, int timeout_ms);
+    int (*terminal_columns)(int fd); /* its width, 0 = it does not say; -ENOTTY: not a terminal */
     int (*eventfd)(unsigned value, int flags);
     int (*signalfd)(int fd, const sigset_t *set, int flags);
+    int (*timerfd_create)(int flags);                     /* of CLOCK_MONOTONIC */
+    int (*timerfd_settime)(int fd, uint64_t deadline_ns); /* BNX_NEVER_NS disarms it */
+    int (*epoll_create)(int flags);
+    int (*epoll_add)(int epoll_fd, int fd); /* EPOLLIN, level-triggered */
     int (*socket)(int domain, int type, int protocol);
     int (*setsockopt)(int fd, int level, int name, const void *value, socklen_t bytes);
     int (*getsockopt)(int fd, int level, int name, void *value, socklen_t *bytes);

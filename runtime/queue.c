@@ -1,22 +1,33 @@
 /* SPDX-License-Identifier: MIT */
 /* A worker's queues: waking others, pushing, flushing, picking what runs next (worker.h). */
 #include "runtime/clock.h"
+#include "runtime/guest.h"
 #include "runtime/runtime_pvt.h"
+
+/* Items taken from the global queue at once: a fair share, and few holds of a shared lock. */
+#define GLOBAL_BATCH BNX_CAPACITY(32, 2)
 
 /* ---- Waking ---- */
 
+static void wake_worker(struct bnx_runtime *runtime, uint32_t index) {
+    if (bnx_unlikely(runtime->guest != NULL)) {
+        bnx_guest_wake(runtime->guest);
+        return;
+    }
+    struct bnx_worker *worker = &runtime->workers[index];
+    worker->driver->ops->wake(worker->driver);
+}
+
 void bnx_runtime_wake(struct bnx_runtime *runtime, uint32_t index) {
     if (bnx_idle_is_parked(&runtime->idle, index)) {
-        struct bnx_worker *worker = &runtime->workers[index];
-        worker->driver->ops->wake(worker->driver);
+        wake_worker(runtime, index);
     }
 }
 
 void bnx_runtime_wake_one(struct bnx_runtime *runtime) {
     int index = bnx_idle_claim_any(&runtime->idle);
     if (index >= 0) {
-        struct bnx_worker *worker = &runtime->workers[index];
-        worker->driver->ops->wake(worker->driver);
+        wake_worker(runtime, (uint32_t)index);
     }
 }
 
@@ -51,16 +62,33 @@ static void **link_of(void *item) {
     return (void **)((uintptr_t)item & ~(uintptr_t)1);
 }
 
-void bnx_global_push(struct bnx_runtime *runtime, void *first, void *last, uint32_t count) {
-    struct bnx_global_queue *queue = &runtime->global;
+/* Under the queue's lock. Its count is not changed. */
+static void append_locked(struct bnx_global_queue *queue, void *first, void *last) {
     *link_of(last) = NULL;
-    bnx_lock_acquire(&queue->lock); /* L1 */
     if (queue->last != NULL) {
         *link_of(queue->last) = first;
     } else {
         queue->first = first;
     }
     queue->last = last;
+}
+
+/* As append_locked. Returns NULL where nothing is left. */
+static void *take_first_locked(struct bnx_global_queue *queue) {
+    void *item = queue->first;
+    if (item != NULL) {
+        queue->first = *link_of(item);
+        if (queue->first == NULL) {
+            queue->last = NULL;
+        }
+    }
+    return item;
+}
+
+void bnx_global_push(struct bnx_runtime *runtime, void *first, void *last, uint32_t count) {
+    struct bnx_global_queue *queue = &runtime->global;
+    bnx_lock_acquire(&queue->lock); /* L1 */
+    append_locked(queue, first, last);
     bnx_store_seq_cst(&queue->count, queue->count + count); /* G1 */
     bnx_lock_release(&queue->lock);                         /* L1 */
 }
@@ -73,16 +101,63 @@ uint32_t bnx_global_take(struct bnx_runtime *runtime, void **out, uint32_t max) 
     bnx_lock_acquire(&queue->lock); /* L1 */
     uint32_t taken = 0;
     while (taken < max && queue->first != NULL) {
-        void *item = queue->first;
-        queue->first = *link_of(item);
-        out[taken++] = item;
-    }
-    if (queue->first == NULL) {
-        queue->last = NULL;
+        out[taken++] = take_first_locked(queue);
     }
     bnx_store_seq_cst(&queue->count, queue->count - taken); /* G1 */
     bnx_lock_release(&queue->lock);                         /* L1 */
     return taken;
+}
+
+/* ---- The lanes ---- */
+
+/* Returns how many wait in the lane now. */
+static uint32_t push_lane(struct bnx_runtime *runtime, struct bnx_task *task) {
+    unsigned lane = task->class == BNX_CLASS_LATENCY ? BNX_LANE_LATENCY : BNX_LANE_BATCH;
+    struct bnx_global_queue *queue = &runtime->lanes[lane];
+    bnx_lock_acquire(&queue->lock); /* L1 */
+    append_locked(queue, task, task);
+    uint32_t count = queue->count + 1;
+    bnx_store_relaxed(&queue->count, count); /* under the lock; the bit is what others read */
+    if (count == 1) {
+        (void)bnx_fetch_or_seq_cst(&runtime->lanes_used, BNX_LANE_BIT(lane)); /* G2 */
+    }
+    bnx_lock_release(&queue->lock); /* L1 */
+    return count;
+}
+
+void *bnx_lane_take(struct bnx_runtime *runtime, unsigned lane) {
+    if (!bnx_lane_waits(runtime, lane)) {
+        return NULL;
+    }
+    struct bnx_global_queue *queue = &runtime->lanes[lane];
+    bnx_lock_acquire(&queue->lock); /* L1 */
+    void *item = take_first_locked(queue);
+    if (item != NULL) {
+        bnx_store_relaxed(&queue->count, queue->count - 1); /* as in push_lane */
+        if (queue->first == NULL) {
+            (void)bnx_fetch_and_seq_cst(&runtime->lanes_used, ~BNX_LANE_BIT(lane)); /* G2 */
+        }
+    }
+    bnx_lock_release(&queue->lock); /* L1 */
+    return item;
+}
+
+/* A worker that picks at once, because it yields or is on its loop, needs help only with a queue
+ * that keeps it busy; one whose task goes on does not look before that waits. */
+static BNX_NOINLINE void ready_in_lane(struct bnx_worker *worker, struct bnx_task *task) {
+    struct bnx_runtime *runtime = task->runtime;
+    bool is_foreign = worker == NULL || worker->runtime != runtime;
+    bool picks_now = !is_foreign && (worker->current == NULL || worker->current == task);
+    uint32_t count = push_lane(runtime, task);
+    if (is_foreign) {
+        bnx_runtime_wake_one(runtime);
+        bnx_watchdog_kick(runtime);
+        return;
+    }
+    bool is_watched = (runtime->flags & BNX_NO_WATCHDOG) == 0;
+    if (!picks_now || !is_watched || count * worker->slice_ns >= BNX_WAKE_COST_NS) {
+        bnx_worker_wake_one(worker);
+    }
 }
 
 /* ---- Pushing ---- */
@@ -167,12 +242,21 @@ static void deliver_pinned(struct bnx_worker *worker, struct bnx_message *messag
     worker->pinned.last = item;
 }
 
+/* A task that the queues of the usual ones must not hold. */
+static void ready_apart(struct bnx_worker *worker, struct bnx_task *task) {
+    if (bnx_task_is_pinned(task)) {
+        task->message.deliver = deliver_pinned;
+        bnx_worker_send(&task->runtime->workers[task->worker], &task->message);
+    } else {
+        ready_in_lane(worker, task);
+    }
+}
+
 static inline void make_ready(struct bnx_worker *worker, struct bnx_task *task) {
     struct bnx_runtime *runtime = task->runtime;
     bnx_store_relaxed(&task->state, (uint8_t)BNX_TASK_READY); /* for reports */
-    if (bnx_unlikely(bnx_task_is_pinned(task))) {
-        task->message.deliver = deliver_pinned;
-        bnx_worker_send(&runtime->workers[task->worker], &task->message);
+    if (bnx_unlikely(!bnx_task_is_ordinary(task))) {
+        ready_apart(worker, task);
     } else if (bnx_unlikely(worker == NULL || worker->runtime != runtime)) {
         bnx_global_push(runtime, task, task, 1);
         bnx_runtime_wake_one(runtime);
@@ -285,7 +369,7 @@ static inline bool poll_due(struct bnx_worker *worker) {
 bool bnx_worker_wants_turn(struct bnx_worker *worker) {
     struct bnx_driver *driver = worker->driver;
     if (bnx_load_relaxed(driver->poll_word) != driver->poll_seen || /* a hint */
-        bnx_worker_has_messages(worker)) {
+        bnx_worker_has_messages(worker) || bnx_lane_waits(worker->runtime, BNX_LANE_LATENCY)) {
         return true;
     }
     worker->now_ns = bnx_clock_now();
@@ -296,10 +380,11 @@ bool bnx_worker_wants_turn(struct bnx_worker *worker) {
         return false;
     }
     worker->slices_kept = 0;
-    if (driver->ops_in_flight != 0 || bnx_runq_count(&worker->runq) != 0 || /* hints, all four */
+    if (driver->ops_in_flight != 0 || bnx_runq_count(&worker->runq) != 0 || /* hints, all five */
         bnx_load_relaxed(&worker->next_slot) != NULL || worker->pinned.first != NULL ||
         bnx_load_relaxed(&worker->wheel_next_ns) <= worker->now_ns ||
-        bnx_load_relaxed(&worker->runtime->global.count) != 0) {
+        bnx_load_relaxed(&worker->runtime->global.count) != 0 ||
+        bnx_load_relaxed(&worker->runtime->lanes_used) != 0) {
         return true;
     }
     worker->poll_ns = worker->now_ns; /* a poll would find nothing */
@@ -318,7 +403,7 @@ static void *take_pinned(struct bnx_worker *worker) {
     return item;
 }
 
-static inline void *pick_local(struct bnx_worker *worker) {
+static inline void *pick_usual(struct bnx_worker *worker) {
     void *item = NULL;
     if (bnx_unlikely(worker->pinned.first != NULL) && (worker->tick & 1) != 0) {
         return take_pinned(worker);
@@ -336,6 +421,62 @@ static inline void *pick_local(struct bnx_worker *worker) {
         item = take_next(worker);
     }
     return item != NULL ? item : take_pinned(worker);
+}
+
+void *bnx_worker_take_global(struct bnx_worker *worker) {
+    struct bnx_runtime *runtime = worker->runtime;
+    uint32_t count = bnx_load_relaxed(&runtime->global.count); /* a hint */
+    uint32_t share = count / runtime->worker_count + 1;
+    void *items[GLOBAL_BATCH];
+    uint32_t taken =
+        bnx_global_take(runtime, items, share < GLOBAL_BATCH ? share : (uint32_t)GLOBAL_BATCH);
+    for (uint32_t i = 1; i < taken; i++) {
+        bnx_worker_push_quietly(worker, items[i]);
+    }
+    return taken > 0 ? items[0] : NULL;
+}
+
+/* LATENCY has been served often enough: what it kept waiting, the global queue included. */
+static void *pick_kept_waiting(struct bnx_worker *worker) {
+    worker->latency_streak = 0;
+    void *item = (worker->tick & 1) != 0 ? bnx_worker_take_global(worker) : NULL;
+    item = item != NULL ? item : pick_usual(worker);
+    return item != NULL ? item : bnx_worker_take_global(worker);
+}
+
+/* While a lane holds something (runtime_pvt.h). BATCH is served here only when its turn has come:
+ * that nothing else is there the loop decides. */
+static BNX_NOINLINE void *pick_with_lanes(struct bnx_worker *worker) {
+    struct bnx_runtime *runtime = worker->runtime;
+    void *item = NULL;
+    if (worker->batch_passed >= BNX_LANE_TURNS - 1 && !BNX_PLANT(batch_no_turn)) {
+        worker->batch_passed = 0;
+        item = bnx_lane_take(runtime, BNX_LANE_BATCH);
+        if (item != NULL) {
+            return item;
+        }
+    }
+    if (worker->latency_streak >= BNX_LANE_TURNS - 1 && !BNX_PLANT(latency_no_end)) {
+        item = pick_kept_waiting(worker);
+    }
+    if (item == NULL) {
+        item = bnx_lane_take(runtime, BNX_LANE_LATENCY);
+        worker->latency_streak = item != NULL ? worker->latency_streak + 1 : 0;
+    }
+    if (item == NULL) {
+        item = pick_usual(worker);
+    }
+    if (item != NULL) {
+        worker->batch_passed++;
+    }
+    return item;
+}
+
+static inline void *pick_local(struct bnx_worker *worker) {
+    if (bnx_unlikely(bnx_load_relaxed(&worker->runtime->lanes_used) != 0)) { /* a hint */
+        return pick_with_lanes(worker);
+    }
+    return pick_usual(worker);
 }
 
 void *bnx_worker_pick(struct bnx_worker *worker) {

@@ -13,11 +13,13 @@
  *   reads the phase afterwards and is refused (bnx_spawn_root). So no task exists in ENDING.
  */
 #include "runtime/runtime_pvt.h"
+#include "runtime/scope_pvt.h"
 #include "runtime/timer.h"
 
 #include "runtime/clock.h"
 #include "runtime/dump_pvt.h"
 #include "runtime/environment.h"
+#include "runtime/guest.h"
 #include "runtime/rescue.h"
 
 #include <errno.h>
@@ -117,6 +119,15 @@ static void let_leave(struct bnx_runtime *runtime, uint32_t count) {
     (void)bnx_os.futex_wake(&runtime->workers_left, INT32_MAX);
 }
 
+/* The phase says ENDING: all workers leave their loops, then their threads end. */
+static void end_workers(struct bnx_runtime *runtime) {
+    for (uint32_t i = 0; i < runtime->worker_count; i++) {
+        bnx_runtime_wake(runtime, i);
+    }
+    let_leave(runtime, 1);
+    join_workers(runtime, runtime->worker_count);
+}
+
 /* Lets `started` workers go and end at once, after a failure. */
 static void abandon_workers(struct bnx_runtime *runtime, uint32_t started) {
     bnx_store_seq_cst(&runtime->phase, BNX_PHASE_ENDING); /* R1 */
@@ -210,6 +221,9 @@ static int build(struct bnx_runtime *runtime, const struct bnx_options *options)
         return error;
     }
     bnx_lock_init(&runtime->global.lock);
+    for (unsigned lane = 0; lane < BNX_LANES; lane++) {
+        bnx_lock_init(&runtime->lanes[lane].lock);
+    }
     bnx_idle_init(&runtime->idle, runtime->worker_count);
     bnx_scope_init_root(&runtime->root, runtime);
     bnx_pool_init(&runtime->tasks, sizeof(struct bnx_task), runtime->tasks_max);
@@ -232,7 +246,8 @@ static int build(struct bnx_runtime *runtime, const struct bnx_options *options)
                                                 : OFFLOAD_THREADS_DEFAULT);
     }
     if (error == 0) {
-        error = start_workers(runtime);
+        error =
+            (runtime->flags & BNX_GUEST) != 0 ? bnx_guest_open(runtime) : start_workers(runtime);
     }
     return error;
 }
@@ -385,7 +400,9 @@ int bnx_runtime_run(struct bnx_runtime *runtime, bnx_task_fn fn, void *arg) {
         return error;
     }
     void *value = NULL;
-    error = bnx_future_await(future, &value);
+    error = runtime->guest != NULL && bnx_guest_is_host(runtime->guest)
+                ? bnx_guest_visit_until_set(runtime->guest, future, &value)
+                : bnx_future_await(future, &value);
     bnx_future_unref(future);
     return error != 0 ? error : (int)(intptr_t)value;
 }
@@ -412,8 +429,10 @@ int bnx_runtime_stop(struct bnx_runtime *runtime) {
     }
     uint32_t running = BNX_PHASE_RUNNING;
     (void)bnx_cas_seq_cst(&runtime->phase, &running, (uint32_t)BNX_PHASE_STOPPING); /* R1 */
-    bnx_scope_cancel(&runtime->root,
-                     -ESHUTDOWN); /* the first cancel counts, the others do nothing */
+    bnx_scope_hold(&runtime->root);
+    bnx_scope_cancel_with(&runtime->root, BNX_CANCEL_STOP, -ESHUTDOWN); /* again: does nothing */
+    bnx_runtime_drop_unstarted(runtime);
+    bnx_scope_release(&runtime->root);
     return 0;
 }
 
@@ -423,6 +442,9 @@ int bnx_runtime_wait(struct bnx_runtime *runtime, uint64_t deadline_ns) {
     }
     if (bnx_worker_current() != NULL) {
         return -EDEADLK;
+    }
+    if (runtime->guest != NULL && bnx_guest_is_host(runtime->guest)) {
+        return bnx_guest_visit_until_empty(runtime->guest, deadline_ns);
     }
     for (;;) { /* ends with the last task, or with time */
         uint32_t seen = bnx_load_seq_cst(&runtime->root_empty); /* R2 */
@@ -466,6 +488,9 @@ int bnx_runtime_destroy(struct bnx_runtime *runtime) {
     if (bnx_worker_current() != NULL) {
         return -EDEADLK;
     }
+    if (runtime->guest != NULL && !bnx_guest_is_host(runtime->guest)) {
+        return -EPERM;
+    }
     uint32_t before = bnx_exchange_seq_cst(&runtime->phase, BNX_PHASE_STOPPING); /* R1 */
     if (bnx_scope_root_children(&runtime->root) != 0) {
         bnx_store_seq_cst(&runtime->phase, before);                 /* R1 */
@@ -483,11 +508,11 @@ int bnx_runtime_destroy(struct bnx_runtime *runtime) {
     bnx_offload_destroy(runtime); /* its threads may still be waking workers */
     bnx_watchdog_stop(runtime);
     bnx_store_seq_cst(&runtime->phase, BNX_PHASE_ENDING); /* R1 */
-    for (uint32_t i = 0; i < runtime->worker_count; i++) {
-        bnx_runtime_wake(runtime, i);
+    if (runtime->guest != NULL) {
+        bnx_guest_close(runtime);
+    } else {
+        end_workers(runtime);
     }
-    let_leave(runtime, 1);
-    join_workers(runtime, runtime->worker_count);
     unhook_signals(runtime);
     free_parts(runtime);
     return 0;

@@ -13,13 +13,28 @@
 
 struct bnx_offload_pool;
 struct bnx_watchdog;
+struct bnx_guest;
 
 /*
- * The global queue: what overflows a runq, what foreign threads spawn or wake. FIFO under a lock;
- * the links are the items' first words.
+ * Queues that all workers share. FIFO under a lock; the links are the items' first words.
+ *
+ *   global  what overflows a runq, what foreign threads spawn or wake.
+ *   lanes   the ready tasks of class LATENCY, and those of class BATCH. They are in no other
+ *           queue, so no scope's close runs them inline. Pinned tasks go to their worker whatever
+ *           their class is, and forks, which have none, where all forks go.
+ *
+ * Who is next (queue.c, worker.c)
+ *   A LATENCY task goes before everything else, a BATCH task is taken when there is nothing else:
+ *   not here, not in the global queue, not at other workers, and not outside, where the loop looks
+ *   before each one. So that nobody starves, a worker that has served LATENCY fifteen times in a
+ *   row looks elsewhere once, and one that has passed over a waiting BATCH task fifteen times takes
+ *   it. A program without lanes pays one load of lanes_used a pick.
  *
  * Ordering
  *   G1 push: the count's store seq_cst -> the parker's load seq_cst (push side of I1, idle.h).
+ *   G2 lane push: the bit's fetch_or seq_cst, by whoever finds the lane empty, under its lock ->
+ *      the parker's load seq_cst of lanes_used. Who finds it filled has the bit set before, by the
+ *      lock. Other reads are hints: a worker that misses a task is awake and looks again.
  */
 struct bnx_global_queue {
     BNX_APART struct bnx_lock lock; /* guards first and last */
@@ -27,6 +42,13 @@ struct bnx_global_queue {
     void *last;
     uint32_t count; /* written under the lock, read by anyone; G1 */
 };
+
+#define BNX_LANES 2
+#define BNX_LANE_LATENCY 0
+#define BNX_LANE_BATCH 1
+#define BNX_LANE_BIT(lane) (1u << (lane))
+/* One turn in so many is for those whom a class keeps waiting. */
+#define BNX_LANE_TURNS 16
 
 enum bnx_runtime_phase {
     BNX_PHASE_RUNNING,
@@ -57,7 +79,8 @@ struct bnx_runtime {
     struct bnx_topology topology;
     struct bnx_offload_pool *offload;
     struct bnx_watchdog *watchdog;
-    uint32_t *fork_guard; /* a word in a MADV_WIPEONFORK page: 1 here, 0 in a fork child */
+    struct bnx_guest *guest; /* NULL: the workers have threads of their own */
+    uint32_t *fork_guard;    /* a word in a MADV_WIPEONFORK page: 1 here, 0 in a fork child */
 
     /* Read often, written rarely. */
     BNX_APART uint64_t cancel_epoch; /* scopes and tasks cancelled so far; T2 in task_pvt.h */
@@ -65,6 +88,8 @@ struct bnx_runtime {
 
     struct bnx_idle idle;
     struct bnx_global_queue global;
+    struct bnx_global_queue lanes[BNX_LANES];
+    BNX_APART uint32_t lanes_used; /* bit i: lane i holds something; any thread; G2 */
     struct bnx_stack_pool stacks;
     struct bnx_pool tasks;
     struct bnx_pool timers;
@@ -82,6 +107,14 @@ void bnx_global_push(struct bnx_runtime *runtime, void *first, void *last, uint3
 
 /** Takes up to max items, oldest first, into out. Returns how many. */
 uint32_t bnx_global_take(struct bnx_runtime *runtime, void **out, uint32_t max);
+
+/** Takes the oldest task of a lane; NULL: it is empty. */
+void *bnx_lane_take(struct bnx_runtime *runtime, unsigned lane);
+
+/** Says without any order whether a lane holds something. */
+static inline bool bnx_lane_waits(const struct bnx_runtime *runtime, unsigned lane) {
+    return (bnx_load_relaxed(&runtime->lanes_used) & BNX_LANE_BIT(lane)) != 0; /* a hint */
+}
 
 /** Wakes some parked worker unless one searches. After work was put where all look. */
 void bnx_runtime_wake_one(struct bnx_runtime *runtime);
@@ -122,6 +155,12 @@ struct bnx_task *bnx_task_make(struct bnx_runtime *runtime, struct bnx_worker *w
                                struct bnx_scope *scope, bnx_task_fn fn, void *arg, const void *site,
                                int *out_error);
 
+/**
+ * Prepares a kept descriptor of the root scope for another run of its function: the caller calls
+ * bnx_task_ready next. False: the runtime stops. Never allocates. Context: worker. (spawn.c)
+ */
+bool bnx_task_renew(struct bnx_worker *worker, struct bnx_task *task);
+
 /** A task of the scope has ended with a result: records an error, cancels the siblings. */
 void bnx_scope_child_result(struct bnx_scope *scope, struct bnx_task *task, int result);
 
@@ -137,8 +176,11 @@ void bnx_scope_unlink(struct bnx_scope *scope);
 /** The number of children the root scope still has. */
 int64_t bnx_scope_root_children(const struct bnx_scope *root);
 
-/** Wakes a claimed-for-cancel task or asks its op to end. Under the lock that keeps it linked. */
-void bnx_task_interrupt(struct bnx_task *task);
+/**
+ * Wakes a task that waits, or asks its op to end, because a scope at this depth around it was
+ * cancelled; one that a shield below it hides is left alone. Under the lock that keeps it linked.
+ */
+void bnx_task_interrupt(struct bnx_task *task, uint32_t depth);
 
 /* ---- the rest ---- */
 
@@ -153,6 +195,30 @@ void bnx_watchdog_free(struct bnx_runtime *runtime);
 
 /** How many stalls it has reported. */
 uint64_t bnx_watchdog_stalls(const struct bnx_runtime *runtime);
+
+/* ---- task-local storage (local.c) ---- */
+
+/** Gives a new task what it inherits of the calling one's values. Returns 0 or -ENOMEM. */
+int bnx_locals_inherit(const struct bnx_task *parent, struct bnx_task *child);
+
+/** Destroys a task's values, last set first. Its function has returned, or will never be called. */
+void bnx_locals_end(struct bnx_task *task);
+
+/* ---- tasks that wait for bnx_task_start (handle.c) ---- */
+
+/** Drops the scope's tasks that were never started. By its opener, when the scope closes. */
+void bnx_task_drop_unstarted(struct bnx_scope *scope);
+
+/** The same for the root scope of a runtime that stops. */
+void bnx_runtime_drop_unstarted(struct bnx_runtime *runtime);
+
+/** Drops one. Returns false when it was started, or dropped, before. */
+bool bnx_task_drop(struct bnx_task *task);
+
+/** Gives up one of the two references to a task of the root scope that has a handle. */
+void bnx_task_drop_handle(struct bnx_worker *worker, struct bnx_task *task);
+
+/* ---- the watchdog ---- */
 
 /** A worker has work again: the watchdog must not sleep. Cheap when it does not. */
 void bnx_watchdog_kick(struct bnx_runtime *runtime);

@@ -7,6 +7,7 @@
  * stack that ended. Between the two the thread's carrier remembers what was left.
  */
 #include "runtime/runtime_pvt.h"
+#include "runtime/strand.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -158,9 +159,10 @@ static void set_state(struct bnx_task *task, enum bnx_task_state state) {
 
 /* ---- Taking an item ---- */
 
-/* Not now: it goes behind everything else, a pinned task to its worker's inbox again. */
+/* Not now: it goes behind everything else, a pinned task to its worker's inbox again, one of a lane
+ * behind the others there. */
 static void put_back(struct bnx_worker *worker, struct bnx_task *task) {
-    if (bnx_task_is_pinned(task)) {
+    if (!bnx_task_is_ordinary(task)) {
         bnx_task_ready(task);
         return;
     }
@@ -273,8 +275,10 @@ static void fp_return(const struct bnx_fp *own) {
     bnx_fp_swap(&now, own);
 }
 
-/* The current task gives up the worker for whatever is next. Returns when it is resumed. */
-static struct bnx_worker *switch_away(struct bnx_worker *worker, struct bnx_task *self) {
+/* The current task gives up the worker for whatever is next. Returns when it is resumed. Inlined:
+ * a return after a switch is one that the CPU has not seen called. */
+static BNX_ALWAYS_INLINE struct bnx_worker *switch_away(struct bnx_worker *worker,
+                                                        struct bnx_task *self) {
     void *item = bnx_worker_pick(worker);
     if (item == self) {
         /* Made ready on this worker before it left: it never has to. */
@@ -305,6 +309,7 @@ struct bnx_worker *bnx_task_park(struct bnx_task *self, enum bnx_wait_reason rea
                                  const void *object) {
     struct bnx_worker *worker = bnx_worker_current();
     BNX_ASSERT(worker != NULL && worker->current == self);
+    bool was_on_strand = bnx_task_has_strand(self) && bnx_strand_leave(self);
     bnx_store_relaxed(&self->wait_reason, (uint8_t)reason); /* these four for reports */
     bnx_store_relaxed(&self->wait_object, object);
     bnx_store_relaxed(&self->since_ns, worker->now_ns);
@@ -314,6 +319,10 @@ struct bnx_worker *bnx_task_park(struct bnx_task *self, enum bnx_wait_reason rea
     }
     worker = switch_away(worker, self);
     bnx_store_relaxed(&self->wait_reason, (uint8_t)BNX_WAIT_NONE); /* for reports */
+    /* On an offload thread, which has no worker, a task stays off its strand. */
+    if (bnx_unlikely(was_on_strand) && worker != NULL) {
+        worker = bnx_strand_come_back(self);
+    }
     return worker;
 }
 
@@ -324,16 +333,20 @@ void bnx_yield(void) {
         bnx_os.thread_yield();
         return;
     }
+    bool was_on_strand = bnx_task_has_strand(self) && bnx_strand_leave(self);
     set_state(self, BNX_TASK_READY);
     if (bnx_unlikely(bnx_deque_count(&worker->deque) != 0)) {
         bnx_worker_flush(worker);
     }
-    if (bnx_likely(!bnx_task_is_pinned(self))) {
+    if (bnx_likely(bnx_task_is_ordinary(self))) {
         bnx_worker_push(worker, self);
     } else {
         bnx_task_ready(self);
     }
     (void)switch_away(worker, self);
+    if (bnx_unlikely(was_on_strand)) {
+        (void)bnx_strand_come_back(self);
+    }
 }
 
 void bnx_task_spend(struct bnx_task *self) {
@@ -373,7 +386,9 @@ static void end_task(struct bnx_worker *worker, struct bnx_task *task, int resul
     }
     bnx_scope_member_remove(task);
     task->result = result;
-    if (result < 0 && (task->flags & BNX_TASK_FORK) == 0) {
+    /* A fork counts in no scope, and that of its forker may be gone. */
+    if ((task->flags & BNX_TASK_FORK) == 0 &&
+        bnx_unlikely(result < 0 || task->scope->policy == BNX_SCOPE_RACE)) {
         bnx_scope_child_result(task->scope, task, result);
     }
     release_descriptor(worker, task);
@@ -383,6 +398,9 @@ static void end_task(struct bnx_worker *worker, struct bnx_task *task, int resul
 static struct bnx_worker *run_current(struct bnx_worker *worker) {
     struct bnx_task *task = worker->current;
     int result = task->fn(task->arg);
+    if (bnx_unlikely(task->locals != NULL)) {
+        bnx_locals_end(task);
+    }
     worker = bnx_worker_current();
     BNX_ASSERT(worker->current == task);
     if (bnx_unlikely(bnx_deque_count(&worker->deque) != 0)) {
@@ -431,6 +449,9 @@ struct bnx_worker *bnx_task_run_inline(struct bnx_worker *worker, struct bnx_tas
     set_state(child, BNX_TASK_RUNNING);
     bnx_store_relaxed(&child->stack->owner, (void *)child); /* for the crash report */
     int result = child->fn(child->arg);
+    if (bnx_unlikely(child->locals != NULL)) {
+        bnx_locals_end(child);
+    }
     worker = bnx_worker_current(); /* the child may have waited and come back elsewhere */
     BNX_ASSERT(worker->current == child);
     end_task(worker, child, result);
@@ -472,4 +493,7 @@ void bnx_carrier_leave(struct bnx_carrier *carrier, struct bnx_task *task) {
         fp_return(&fp);
     }
     errno_put(worker, saved_errno);
+    if (bnx_unlikely(bnx_task_has_strand(task))) {
+        (void)bnx_strand_come_back(task);
+    }
 }

@@ -21,6 +21,12 @@
  *         OP_CANCEL_SENT --completion--> IDLE (ready)
  *         OP_CANCEL_SENT --the driver could not, or must ask again--> OP_CANCEL_QUEUED
  *
+ *     UNSTARTED --bnx_task_start: IDLE, ready | dropped: IDLE, done-->   (BNX_START_MANUAL)
+ *
+ *   The sequence number has in its upper bits the depth of the innermost shield around the task, so
+ *   that a canceller sees in the word itself, at the instant of its CAS, whether its cancel reaches
+ *   the task: a cancel of a scope at depth d does when that shield lies at d or above.
+ *
  *   WAITING may be claimed by anybody who knows the sequence number; one CAS decides. OP is a wait
  *   for the kernel: a cancel only asks, and the terminal completion alone ends it, because the
  *   kernel may write to the task's stack until then. The cancel request travels as the task's own
@@ -29,7 +35,8 @@
  *
  * Invariants
  *   one place   a task is at any time exactly one of: current on a worker, in one queue, claimed
- *               and about to be queued, waiting, beneath its inline child, offloaded, done.
+ *               and about to be queued, waiting, beneath its inline child, offloaded, unstarted
+ *               (its wait says so), done.
  *   on_cpu      1 from the moment a worker takes the task until its registers are saved; whoever
  *               resumes it waits for 0.
  *
@@ -42,6 +49,10 @@
  *   T3 claim     the claimer's CAS acq_rel of wait; what the waiter wrote before is visible to it.
  *                The claimer's later writes (wake_code) travel with the queue that ready() uses.
  *   T4 hook      exchange acq_rel of a flag: one thread registers the fork handler.
+ *   T5 start     store seq_cst wait = UNSTARTED, once the descriptor is filled -> CAS acq_rel by
+ *                the one that starts or drops it. In the root scope that store and then a load
+ *                seq_cst of the phase; a stop stores the phase and then loads wait: one sees the
+ *                other.
  */
 #ifndef BNX_RUNTIME_TASK_PVT_H
 #define BNX_RUNTIME_TASK_PVT_H
@@ -115,10 +126,13 @@ enum bnx_wait_state {
     BNX_WAIT_OP = 3,
     BNX_WAIT_OP_CANCEL_QUEUED = 4,
     BNX_WAIT_OP_DONE_QUEUED = 5,
-    BNX_WAIT_OP_CANCEL_SENT = 6
+    BNX_WAIT_OP_CANCEL_SENT = 6,
+    BNX_WAIT_UNSTARTED = 7
 };
 #define BNX_WAIT_WORD(sequence, state) (((sequence) << BNX_WAIT_STATE_BITS) | (uint64_t)(state))
 #define BNX_WAIT_SEQUENCE(word) ((word) >> BNX_WAIT_STATE_BITS)
+#define BNX_WAIT_COUNTER_BITS 45 /* of a sequence number; above it the depth of the shield */
+#define BNX_WAIT_SHIELD_DEPTH(sequence) ((uint32_t)((sequence) >> BNX_WAIT_COUNTER_BITS))
 #define BNX_WAIT_STATE(word) ((enum bnx_wait_state)((word) & ((1u << BNX_WAIT_STATE_BITS) - 1)))
 
 /* Why a claimed wait ended. */
@@ -136,7 +150,7 @@ enum bnx_task_flag {
     BNX_TASK_FORK = 1u << 4,        /* runs a stolen fork; arg is the struct bnx_fork */
     BNX_TASK_ROOT_HANDLE = 1u << 5, /* of the root scope: the last of task and handle frees it */
     BNX_TASK_OWN_STACK = 1u << 6, /* a stack class was given at spawn: not run on another's stack */
-    BNX_TASK_MANUAL = 1u << 7 /* runs only after bnx_task_start; until then its wait is WAITING */
+    BNX_TASK_MANUAL = 1u << 7 /* runs only after bnx_task_start; its wait is UNSTARTED till then */
 };
 
 #define BNX_TASK_ARG_BYTES 24 /* an argument copied at spawn that fits needs no heap */
@@ -163,9 +177,8 @@ struct bnx_task {
     uint64_t since_ns;       /* when it began to wait, by the worker's clock; reports only */
     void *op;                /* the driver's record of the op in flight; for a cancel; the task */
     uint64_t cancel_seen;    /* cancel epoch up to which its chain was found clean; the task */
-    uintptr_t joiners;       /* a struct bnx_waitq: who waits in bnx_join */
-    struct bnx_task *handle_next;   /* in scope->handles; under that scope's lock */
     CK_LIST_ENTRY(bnx_task) member; /* in scope->members; under that scope's lock */
+    const char *scope_name;         /* its scope's; immutable after spawn; read by reports */
     int32_t result;                 /* of fn; written before the end is published */
     uint16_t worker;                /* pinned: its worker. In an op: whose ring holds it */
     uint16_t pin_count;             /* bnx_pin_begin depth; the task itself */
@@ -176,9 +189,17 @@ struct bnx_task {
     uint8_t flags;                  /* enum bnx_task_flag; immutable after spawn */
     uint8_t handle_count;           /* ROOT_HANDLE: the task and its handle; any thread */
     uint8_t is_linked;              /* in its scope's members; the task itself */
-    uint8_t class;                  /* enum bnx_task_class; immutable after spawn */
-    _Alignas(16) unsigned char copy[BNX_TASK_ARG_BYTES]; /* of the argument (bnx_spawn_copy) */
-    struct bnx_locals *locals; /* task-local storage, or NULL; the task itself */
+    uint8_t class;                  /* enum bnx_class, never INHERIT; immutable after spawn */
+    struct bnx_locals *locals;      /* task-local storage, or NULL; the task itself */
+    union {
+        /* Without a handle: of the argument (bnx_spawn_copy). */
+        _Alignas(16) unsigned char copy[BNX_TASK_ARG_BYTES];
+        /* With a handle. */
+        struct {
+            uintptr_t joiners;            /* a struct bnx_waitq: who waits in bnx_join */
+            struct bnx_task *handle_next; /* in scope->handles; under that scope's lock */
+        };
+    };
 };
 _Static_assert(sizeof(struct bnx_task) <= 256, "a task that has not started costs one descriptor");
 _Static_assert(offsetof(struct bnx_task, message) == 0, "an item's first word is its queue link");
@@ -253,11 +274,6 @@ int bnx_wait_publish(struct bnx_task *self);
 /** Publishes a wait that is not refused by a cancel. Returns its sequence number. */
 uint64_t bnx_wait_publish_always(struct bnx_task *self);
 
-/** Returns the sequence number that the next bnx_wait_publish of this task will use. */
-static inline uint64_t bnx_wait_next_sequence(const struct bnx_task *self) {
-    return BNX_WAIT_SEQUENCE(bnx_load_relaxed(&self->wait)) + 1; /* only the task itself bumps it */
-}
-
 /**
  * Takes back a published wait. Returns true: nobody has claimed it and nobody will. False: somebody
  * has, and calls ready: the task must park and end the wait.
@@ -290,12 +306,26 @@ static inline struct bnx_scope *bnx_task_scope(const struct bnx_task *task) {
     return task->scope_top != NULL ? task->scope_top : task->scope;
 }
 
+/** Returns the sequence number that the next bnx_wait_publish of this task will use. */
+static inline uint64_t bnx_wait_next_sequence(const struct bnx_task *self) {
+    /* Relaxed: only the task itself bumps it. The counter wraps without touching the depth. */
+    uint64_t before = BNX_WAIT_SEQUENCE(bnx_load_relaxed(&self->wait));
+    uint64_t counter = (before + 1) & ((UINT64_C(1) << BNX_WAIT_COUNTER_BITS) - 1);
+    return (uint64_t)bnx_task_scope(self)->shield_depth << BNX_WAIT_COUNTER_BITS | counter;
+}
+
 /** What a task is as a waitable, and what tells it from other handles. (handle.c) */
 extern const struct bnx_waitable_ops bnx_task_ops;
 
 /** The task on whose behalf a taken fork runs; NULL for any other. Alive until the fork's join. */
 static inline struct bnx_task *bnx_task_forker(const struct bnx_task *task) {
     return (task->flags & BNX_TASK_FORK) != 0 ? ((const struct bnx_fork *)task->arg)->forker : NULL;
+}
+
+/** True when the task goes through no lane (runtime_pvt.h) and to no certain worker. */
+static inline bool bnx_task_is_ordinary(const struct bnx_task *task) {
+    return task->class == BNX_CLASS_NORMAL && (task->flags & BNX_TASK_PINNED) == 0 &&
+           task->pin_count == 0;
 }
 
 /** True when the task may run on task->worker only. */

@@ -130,3 +130,26 @@ void bnx_thread_block_sleep(struct bnx_thread_block *block, uint64_t sequence) {
         bnx_thread_block_wait(block, seen);
     }
 }
+
+bool bnx_thread_block_sleep_until(struct bnx_thread_block *block, uint64_t sequence,
+                                  uint64_t deadline_ns) {
+    if (deadline_ns == BNX_NEVER_NS) {
+        bnx_thread_block_sleep(block, sequence);
+        return true;
+    }
+    struct timespec deadline = {
+        .tv_sec = (time_t)(deadline_ns / BNX_NS_PER_S),
+        .tv_nsec = (long)(deadline_ns % BNX_NS_PER_S),
+    };
+    for (;;) { /* ends with the wake or the deadline */
+        uint32_t seen = bnx_thread_block_count(block);
+        if (bnx_load_acquire(&block->word) == word_of(sequence, IDLE)) { /* V3 */
+            return true;
+        }
+        if (bnx_clock_now() >= deadline_ns) {
+            return false;
+        }
+        (void)ck_ec32_wait(&block->event, &ec_mode, seen, &deadline);
+        bnx_tsan_acquire(block); /* V1 */
+    }
+}

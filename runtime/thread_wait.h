@@ -5,9 +5,12 @@
  * A block comes from a list that only grows, and goes back to it: a waker that is late touches
  * memory that is still a block, and wakes somebody who looks again. Blocks are never freed.
  *
- * A wait that several parties may end is decided by one word {sequence << 2 | state}, as a task's is:
+ * A wait that several parties may end is decided by one word {sequence << 2 | state}, as a task's
+ * is:
  *
- *     IDLE --begin--> WAITING --claim (waker, or the thread taking it back)--> CLAIMED --wake--> IDLE
+ *     IDLE --begin--> WAITING --claim--> CLAIMED --wake--> IDLE
+ *
+ * Whoever wakes claims; so does the thread that takes its wait back.
  *
  * A claim with an old sequence number fails, whatever the block is used for by then.
  *
@@ -52,5 +55,12 @@ void bnx_thread_block_wake(struct bnx_thread_block *block);
 
 /** Sleeps until the wait is over. The block's holder. */
 void bnx_thread_block_sleep(struct bnx_thread_block *block, uint64_t sequence);
+
+/**
+ * The same, until a deadline at the latest (bnx_clock_now; BNX_NEVER_NS: none). False: it has come,
+ * and the wait was not over then; it may be claimed still.
+ */
+bool bnx_thread_block_sleep_until(struct bnx_thread_block *block, uint64_t sequence,
+                                  uint64_t deadline_ns);
 
 #endif

@@ -26,7 +26,7 @@ static int thread_sleep_until(uint64_t deadline_ns) {
     return 0;
 }
 
-int bnx_sleep_until(uint64_t deadline_ns) {
+int bnx_sleep_for(uint64_t deadline_ns, enum bnx_wait_reason reason, const void *object) {
     struct bnx_worker *worker = bnx_worker_current();
     struct bnx_task *self = worker != NULL ? worker->current : NULL;
     if (self == NULL) {
@@ -50,12 +50,16 @@ int bnx_sleep_until(uint64_t deadline_ns) {
     if (node != NULL) {
         bnx_timer_node_start(worker, node, BNX_TIMER_WAKE, self, sequence, deadline_ns);
     }
-    worker = bnx_task_park(self, BNX_WAIT_SLEEP, NULL);
+    worker = bnx_task_park(self, reason, object);
     error = bnx_wait_end(self);
     if (node != NULL) {
         bnx_timer_node_end(worker, node);
     }
     return error;
+}
+
+int bnx_sleep_until(uint64_t deadline_ns) {
+    return bnx_sleep_for(deadline_ns, BNX_WAIT_SLEEP, NULL);
 }
 
 void bnx_task_nap(struct bnx_task *self, uint64_t ns) {

@@ -20,24 +20,44 @@ void bnx_timer_node_give_back(struct bnx_worker *worker, struct bnx_timer_node *
     bnx_pool_put(&worker->runtime->timers, &worker->timers, node);
 }
 
-/* The published bound only ever gets earlier here; the loop sets it anew after each advance. */
+/* The published bound only ever gets earlier here; the loop sets it anew after each advance.
+ * Written in the service alone, so that no thread overwrites an earlier one. */
 static void publish_next(struct bnx_worker *worker, uint64_t deadline_ns) {
-    if (deadline_ns < bnx_load_relaxed(&worker->wheel_next_ns)) { /* owner-written; a hint */
+    if (deadline_ns < bnx_load_relaxed(&worker->wheel_next_ns)) { /* in the service; a hint */
         bnx_store_relaxed(&worker->wheel_next_ns, deadline_ns);
     }
+}
+
+static void fill(struct bnx_worker *home, struct bnx_timer_node *node, enum bnx_timer_kind kind,
+                 void *arg, uint64_t sequence) {
+    node->home = home;
+    node->sequence = sequence;
+    node->timer.kind = (uint8_t)kind;
+    node->timer.arg = arg;
 }
 
 void bnx_timer_node_start(struct bnx_worker *worker, struct bnx_timer_node *node,
                           enum bnx_timer_kind kind, void *arg, uint64_t sequence,
                           uint64_t deadline_ns) {
-    node->home = worker;
-    node->sequence = sequence;
-    node->timer.kind = (uint8_t)kind;
-    node->timer.arg = arg;
+    fill(worker, node, kind, arg, sequence);
     bnx_service_enter(worker);
     node->generation = bnx_wheel_arm(&worker->wheel, &node->timer, deadline_ns);
-    bnx_service_leave(worker);
     publish_next(worker, deadline_ns);
+    bnx_service_leave(worker);
+}
+
+void bnx_timer_node_start_at(struct bnx_worker *home, struct bnx_timer_node *node,
+                             enum bnx_timer_kind kind, void *arg, uint64_t deadline_ns) {
+    fill(home, node, kind, arg, 0);
+    bnx_worker_rescue_wait(home);
+    node->generation = bnx_wheel_arm(&home->wheel, &node->timer, deadline_ns);
+    publish_next(home, deadline_ns);
+    bnx_worker_rescue_leave(home);
+    /* A parker sets its bit before it reads the wheel under the same lock: either it has seen the
+     * timer, or its bit is seen here. */
+    if (!BNX_PLANT(timer_far_start_wakes_none)) {
+        bnx_runtime_wake(home->runtime, home->index);
+    }
 }
 
 /* A node that was cancelled elsewhere has come home. */
@@ -51,6 +71,11 @@ static void deliver_cancelled(struct bnx_worker *worker, struct bnx_message *mes
         return;
     }
     bnx_timer_node_give_back(worker, node);
+}
+
+/* Gives back a node that was armed, maybe from a thread that is no worker of its runtime. */
+static void give_ended(struct bnx_worker *worker, struct bnx_timer_node *node) {
+    bnx_pool_put(&node->home->runtime->timers, worker != NULL ? &worker->timers : NULL, node);
 }
 
 /* Waits until whoever took the timer has fired it. Ends: firing never suspends. */
@@ -82,13 +107,17 @@ void bnx_timer_node_end(struct bnx_worker *worker, struct bnx_timer_node *node) 
         return;
     }
     wait_fired(node);
-    bnx_timer_node_give_back(worker, node);
+    give_ended(worker, node);
 }
 
 /* The node may be ended and freed by its owner the moment it is finished: finish comes before the
  * wake, and after the cancel walk. */
 static void fire(struct bnx_wheel_timer *timer) {
     struct bnx_timer_node *node = BNX_CONTAINER_OF(timer, struct bnx_timer_node, timer);
+    if (timer->kind == BNX_TIMER_CALL) {
+        bnx_timer_expire(node);
+        return;
+    }
     if (timer->kind == BNX_TIMER_WAKE) {
         struct bnx_task *task = timer->arg;
         uint64_t sequence = node->sequence;
@@ -98,7 +127,13 @@ static void fire(struct bnx_wheel_timer *timer) {
         }
         return;
     }
-    bnx_scope_cancel_with(timer->arg, -ETIMEDOUT, BNX_CANCEL_DEADLINE);
+    if (timer->kind == BNX_TIMER_SHIELD) {
+        bnx_shield_break(timer->arg);
+    } else if (timer->kind == BNX_TIMER_STRAGGLERS) {
+        bnx_shield_report(timer->arg);
+    } else {
+        bnx_scope_cancel_with(timer->arg, BNX_CANCEL_DEADLINE, -ETIMEDOUT);
+    }
     bnx_wheel_timer_finish(timer);
 }
 
@@ -140,7 +175,7 @@ size_t bnx_timers_fire_for(struct bnx_worker *victim, uint64_t now_ns) {
 uint64_t bnx_worker_timers_next(struct bnx_worker *worker) {
     bnx_service_enter(worker);
     uint64_t next_ns = bnx_wheel_next_ns(&worker->wheel);
-    bnx_service_leave(worker);
     bnx_store_relaxed(&worker->wheel_next_ns, next_ns); /* for the watchdog */
+    bnx_service_leave(worker);
     return next_ns;
 }

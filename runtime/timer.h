@@ -7,7 +7,8 @@
  *   bnx_timer_node_end, also after it has fired. It sits in the wheel of the worker that started
  *   it, its home.
  *   Ending a node elsewhere than at home cancels it by one CAS on its word; the node then travels
- *   home as a message and is unlinked and freed there.
+ *   home as a message and is unlinked and freed there. A thread that is no worker arms a node on
+ *   some worker's wheel, under that worker's service lock.
  *   Firing happens at home, or by a rescuer, and outside the service lock. While a node fires its
  *   state is TAKEN; bnx_timer_node_end waits for that to pass, so that a scope is not closed under
  *   the cancel walk of its own deadline. The wait is short: firing never suspends.
@@ -23,8 +24,11 @@
 #include "runtime/wheel.h"
 
 enum bnx_timer_kind {
-    BNX_TIMER_WAKE, /* arg: a struct bnx_task whose wait `sequence` is claimed as a wake */
-    BNX_TIMER_SCOPE /* arg: a struct bnx_scope that is cancelled by its deadline */
+    BNX_TIMER_WAKE,      /* arg: a struct bnx_task whose wait `sequence` is claimed as a wake */
+    BNX_TIMER_CALL,      /* arg: a struct bnx_timer (bonxie/timer.h) */
+    BNX_TIMER_SCOPE,     /* arg: a struct bnx_scope that is cancelled by its deadline */
+    BNX_TIMER_SHIELD,    /* arg: a struct bnx_scope, a shield whose grace period is spent */
+    BNX_TIMER_STRAGGLERS /* arg: the same scope, one grace period later */
 };
 
 struct bnx_timer_node {
@@ -46,11 +50,27 @@ void bnx_timer_node_start(struct bnx_worker *worker, struct bnx_timer_node *node
                           enum bnx_timer_kind kind, void *arg, uint64_t sequence,
                           uint64_t deadline_ns);
 
+/** As bnx_timer_node_start for a thread that is no worker of home's runtime. Wakes home. */
+void bnx_timer_node_start_at(struct bnx_worker *home, struct bnx_timer_node *node,
+                             enum bnx_timer_kind kind, void *arg, uint64_t deadline_ns);
+
 /** Gives back a node that was taken and not armed. */
 void bnx_timer_node_give_back(struct bnx_worker *worker, struct bnx_timer_node *node);
 
-/** Ends an armed node: it does not fire any more, or has done so completely. Frees it. */
+/**
+ * Ends an armed node: it does not fire any more, or has done so completely. Frees it.
+ * @param worker the calling one; NULL: a thread that is no worker of the node's runtime.
+ */
 void bnx_timer_node_end(struct bnx_worker *worker, struct bnx_timer_node *node);
+
+/**
+ * A BNX_TIMER_CALL has expired; this finishes, re-arms or frees the node. Context: a worker's loop,
+ * home's or a rescuer's; outside the service. (user_timer.c)
+ */
+void bnx_timer_expire(struct bnx_timer_node *node);
+
+/** bnx_sleep_until with what reports say the task waits for. (time.c) */
+int bnx_sleep_for(uint64_t deadline_ns, enum bnx_wait_reason reason, const void *object);
 
 /** Fires what is due on the worker's own wheel. Context: the worker's loop. */
 void bnx_timers_fire(struct bnx_worker *worker);

@@ -48,34 +48,13 @@ const char *bnx_wait_reason_name(enum bnx_wait_reason reason) {
 
 /* ---- The cancel check ---- */
 
-/* Walks from the task's innermost scope to the root. A scope is cancelled by its own word or by a
- * cancel of the task that opened it. All of them are alive: each encloses the next. */
-static bool is_cancelled_task(const struct bnx_task *task) {
-    for (; task != NULL; task = bnx_task_forker(task)) { /* ends: forks nest on live frames */
-        if (bnx_load_relaxed(&task->cancel) != 0) { /* only a flag, nothing is reached through it */
-            return true;
-        }
-    }
-    return false;
-}
-
 static BNX_COLD int cancel_check_slow(struct bnx_task *self, uint64_t epoch) {
-    if (is_cancelled_task(self)) {
-        return -ECANCELED;
+    struct bnx_cancel_found found;
+    if (!bnx_cancel_find(self, &found)) {
+        self->cancel_seen = epoch;
+        return 0;
     }
-    const struct bnx_scope *innermost = bnx_task_scope(self);
-    for (const struct bnx_scope *scope = innermost; scope != NULL; scope = scope->parent) {
-        uint64_t cancel = bnx_load_relaxed(&scope->cancel); /* only a flag */
-        if (cancel != 0) {
-            bool is_own_deadline = scope == innermost && (cancel & BNX_CANCEL_DEADLINE) != 0;
-            return is_own_deadline ? -ETIMEDOUT : -ECANCELED;
-        }
-        if (is_cancelled_task(scope->owner)) {
-            return -ECANCELED;
-        }
-    }
-    self->cancel_seen = epoch;
-    return 0;
+    return found.is_own && found.source == BNX_CANCEL_DEADLINE ? -ETIMEDOUT : -ECANCELED;
 }
 
 /* The canceller sets its flag before it bumps the epoch, so a flag of the epoch read here is seen
@@ -311,9 +290,12 @@ void bnx_cancels_resume_done(struct bnx_worker *victim) {
     }
 }
 
-void bnx_task_interrupt(struct bnx_task *task) {
+void bnx_task_interrupt(struct bnx_task *task, uint32_t depth) {
     uint64_t word = bnx_load_seq_cst(&task->wait); /* T2 */
     uint64_t sequence = BNX_WAIT_SEQUENCE(word);
+    if (BNX_WAIT_SHIELD_DEPTH(sequence) > depth && !BNX_PLANT(cancel_no_shield)) {
+        return;
+    }
     if (BNX_WAIT_STATE(word) == BNX_WAIT_WAITING) {
         if (bnx_wait_claim(task, sequence, BNX_WAKE_CANCEL)) {
             bnx_task_ready(task);

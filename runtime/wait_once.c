@@ -25,10 +25,9 @@ static int wait_slow(struct bnx_waitq *queue, enum bnx_wait_reason reason, const
 }
 
 int bnx_wait_once(struct bnx_waitq *queue, enum bnx_wait_reason reason, const void *object) {
-    struct bnx_task *self = bnx_task_current();
-    int error = self != NULL ? bnx_task_cancel_check(self) : 0;
-    if (error != 0 || bnx_waitq_is_done(queue)) {
-        return error;
+    if (!bnx_waitq_is_done(queue)) {
+        return wait_slow(queue, reason, object); /* whose begin looks for a cancel */
     }
-    return wait_slow(queue, reason, object);
+    struct bnx_task *self = bnx_task_current();
+    return self != NULL ? bnx_task_cancel_check(self) : 0;
 }

@@ -4,31 +4,8 @@
 
 #include <errno.h>
 
-bool bnx_waiter_claim(struct bnx_waiter *waiter, int result, struct bnx_wakee *out_wakee) {
-    waiter->result = result;
-    out_wakee->task = NULL;
-    out_wakee->block = NULL;
-    if (bnx_likely(waiter->fire ==
-                   bnx_sleeper_fire)) { /* spares the most common an indirect call */
-        return bnx_sleeper_claim(waiter->owner, waiter, out_wakee);
-    }
-    return waiter->fire(waiter, out_wakee);
-}
-
-void bnx_wakee_wake(const struct bnx_wakee *wakee) {
-    if (wakee->task != NULL) {
-        bnx_task_ready(wakee->task);
-    } else if (wakee->block != NULL) {
-        bnx_thread_block_wake(wakee->block);
-    }
-}
-
-bool bnx_sleeper_fire(struct bnx_waiter *waiter, struct bnx_wakee *out_wakee) {
-    return bnx_sleeper_claim(waiter->owner, waiter, out_wakee);
-}
-
-bool bnx_sleeper_claim(struct bnx_sleeper *sleeper, struct bnx_waiter *waiter,
-                       struct bnx_wakee *out_wakee) {
+static inline bool claim(struct bnx_sleeper *sleeper, struct bnx_waiter *waiter,
+                         struct bnx_wakee *out_wakee) {
     struct bnx_task *task = sleeper->task;
     if (bnx_likely(task != NULL)) {
         if (!bnx_wait_claim(task, sleeper->sequence, BNX_WAKE)) {
@@ -43,6 +20,34 @@ bool bnx_sleeper_claim(struct bnx_sleeper *sleeper, struct bnx_waiter *waiter,
     }
     sleeper->winner = waiter;
     return true;
+}
+
+bool bnx_waiter_claim(struct bnx_waiter *waiter, int result, struct bnx_wakee *out_wakee) {
+    waiter->result = result;
+    out_wakee->task = NULL;
+    out_wakee->block = NULL;
+    /* Spares the most common an indirect call. */
+    if (bnx_likely(waiter->fire == bnx_sleeper_fire)) {
+        return claim(waiter->owner, waiter, out_wakee);
+    }
+    return waiter->fire(waiter, out_wakee);
+}
+
+void bnx_wakee_wake(const struct bnx_wakee *wakee) {
+    if (bnx_likely(wakee->task != NULL)) {
+        bnx_task_ready(wakee->task);
+    } else if (wakee->block != NULL) {
+        bnx_thread_block_wake(wakee->block);
+    }
+}
+
+bool bnx_sleeper_fire(struct bnx_waiter *waiter, struct bnx_wakee *out_wakee) {
+    return claim(waiter->owner, waiter, out_wakee);
+}
+
+bool bnx_sleeper_claim(struct bnx_sleeper *sleeper, struct bnx_waiter *waiter,
+                       struct bnx_wakee *out_wakee) {
+    return claim(sleeper, waiter, out_wakee);
 }
 
 static int begin_thread(struct bnx_sleeper *sleeper) {
@@ -82,14 +87,4 @@ bool bnx_sleeper_withdraw(struct bnx_sleeper *sleeper) {
         return bnx_wait_withdraw(sleeper->task);
     }
     return bnx_thread_block_claim(sleeper->block, sleeper->sequence);
-}
-
-int bnx_sleeper_sleep(struct bnx_sleeper *sleeper, enum bnx_wait_reason reason,
-                      const void *object) {
-    if (bnx_unlikely(sleeper->task == NULL)) {
-        bnx_thread_block_sleep(sleeper->block, sleeper->sequence);
-        return 0;
-    }
-    (void)bnx_task_park(sleeper->task, reason, object);
-    return bnx_wait_end(sleeper->task);
 }

@@ -6,8 +6,8 @@
  *   sleeper  one wait of one task or thread, in its frame. One CAS claims it: the wait word of the
  *            task, or the same word in the thread's block. Whoever wins it commits what it hands
  *            over and wakes; everybody else, cancels and timers included, fails.
- *   waiter   the sleeper's registration with one waitable (bonxie/waitable.h). A sleeper has one for
- *            each thing it waits for.
+ *   waiter   the sleeper's registration with one waitable (bonxie/waitable.h). A sleeper has one
+ *            for each thing it waits for.
  *
  * Protocol
  *     begin -> add a waiter to each queue -> sleep -> remove every waiter that did not win
@@ -21,8 +21,8 @@
  *   winner != NULL after sleep has returned 0.
  *
  * Ordering
- *   N1 thread claim  CAS acq_rel of the block's word; what the sleeper wrote before begin is visible
- *                    to the claimer. (A task's: T3 in task_pvt.h.)
+ *   N1 thread claim  CAS acq_rel of the block's word; what the sleeper wrote before begin is
+ *                    visible to the claimer. (A task's: T3 in task_pvt.h.)
  *   N2 thread woken  store-release of the block's word -> the sleeping thread's load-acquire: what
  *                    the claimer committed.
  */
@@ -62,8 +62,8 @@ static inline void bnx_waiter_init(struct bnx_waiter *waiter, struct bnx_sleeper
 
 /**
  * Claims a sleeper on behalf of one of its waiters, which becomes the winner.
- * Returns false when it was claimed, or had given up, before. Any thread; the sleeper is known to be
- * there.
+ * Returns false when it was claimed, or had given up, before. Any thread; the sleeper is known to
+ * be there.
  */
 bool bnx_sleeper_claim(struct bnx_sleeper *sleeper, struct bnx_waiter *waiter,
                        struct bnx_wakee *out_wakee);
@@ -85,7 +85,15 @@ bool bnx_sleeper_withdraw(struct bnx_sleeper *sleeper);
  * Returns 0 with winner set; -ECANCELED or -ETIMEDOUT when a cancel did: the caller then removes
  * all its waiters.
  */
-int bnx_sleeper_sleep(struct bnx_sleeper *sleeper, enum bnx_wait_reason reason, const void *object);
+static inline int bnx_sleeper_sleep(struct bnx_sleeper *sleeper, enum bnx_wait_reason reason,
+                                    const void *object) {
+    if (bnx_unlikely(sleeper->task == NULL)) {
+        bnx_thread_block_sleep(sleeper->block, sleeper->sequence);
+        return 0;
+    }
+    (void)bnx_task_park(sleeper->task, reason, object); /* inline: see switch_away in task.c */
+    return bnx_wait_end(sleeper->task);
+}
 
 /** Gives back what a thread's waits needed. The sleeper's last call; for a task it does nothing. */
 static inline void bnx_sleeper_fini(struct bnx_sleeper *sleeper) {

@@ -14,8 +14,8 @@ static void pause_or_yield(int *pauses) {
     }
 }
 
-/* Takes LOCK unless the queue is done. Ends: holders run a few instructions. */
-static bool lock_unless_done(struct bnx_waitq *queue, uintptr_t *out_word) {
+/* Ends: holders run a few instructions. */
+bool bnx_waitq_lock_slow(struct bnx_waitq *queue, uintptr_t *out_word) {
     int pauses = 0;
     uintptr_t word = bnx_load_relaxed(&queue->word); /* the CAS decides */
     for (;;) {
@@ -38,17 +38,10 @@ static bool lock_unless_done(struct bnx_waitq *queue, uintptr_t *out_word) {
 
 bool bnx_waitq_add(struct bnx_waitq *queue, struct bnx_waiter *waiter) {
     uintptr_t word;
-    if (!lock_unless_done(queue, &word)) {
+    if (!bnx_waitq_lock(queue, &word)) {
         return false;
     }
-    struct bnx_waiter *first = (struct bnx_waiter *)word;
-    bnx_store_relaxed(&waiter->state, 0); /* not shared yet */
-    waiter->prev = NULL;
-    waiter->next = first;
-    if (first != NULL) {
-        first->prev = waiter;
-    }
-    bnx_store_release(&queue->word, (uintptr_t)waiter); /* Q1 */
+    bnx_waitq_push(queue, word, waiter);
     return true;
 }
 
@@ -65,7 +58,7 @@ static void wait_mark(const struct bnx_waiter *waiter) {
 
 void bnx_waitq_remove(struct bnx_waitq *queue, struct bnx_waiter *waiter) {
     uintptr_t word;
-    if (!lock_unless_done(queue, &word)) {
+    if (!bnx_waitq_lock(queue, &word)) {
         wait_mark(waiter);
         return;
     }
@@ -78,7 +71,7 @@ void bnx_waitq_remove(struct bnx_waitq *queue, struct bnx_waiter *waiter) {
     if (waiter->next != NULL) {
         waiter->next->prev = waiter->prev;
     }
-    bnx_store_release(&queue->word, word); /* Q1 */
+    bnx_waitq_unlock(queue, word);
 }
 
 /* Claims, lets go of the node, wakes: in this order, for the frame may be gone once it wakes. */
@@ -91,14 +84,7 @@ static void serve(struct bnx_waiter *waiter, int result) {
     }
 }
 
-bool bnx_waitq_complete(struct bnx_waitq *queue, int result, void (*before)(void *arg), void *arg) {
-    uintptr_t word;
-    if (!lock_unless_done(queue, &word)) {
-        return false;
-    }
-    if (before != NULL) {
-        before(arg);
-    }
+void bnx_waitq_finish(struct bnx_waitq *queue, uintptr_t word, int result) {
     bnx_store_release(&queue->word, BNX_WAITQ_DONE); /* Q1 Q2: the last touch of the queue */
     /* Nodes were added at the front; the one that has waited longest is woken first. */
     struct bnx_waiter *oldest = NULL;
@@ -114,5 +100,13 @@ bool bnx_waitq_complete(struct bnx_waitq *queue, int result, void (*before)(void
         serve(oldest, result);
         oldest = next;
     }
+}
+
+bool bnx_waitq_complete(struct bnx_waitq *queue, int result) {
+    uintptr_t word;
+    if (!bnx_waitq_lock(queue, &word)) {
+        return false;
+    }
+    bnx_waitq_finish(queue, word, result);
     return true;
 }

@@ -4,8 +4,8 @@
  *
  * Concepts
  *   One word {first waiter | LOCK | DONE}. A waiter is a node in the frame of whoever waits, task
- *   or OS thread (bonxie/waitable.h); the queue knows neither: it claims, and wakes whom it is told.
- *   LOCK is held for a few instructions; waiting for it yields after 64 pauses.
+ *   or OS thread (bonxie/waitable.h); the queue knows neither: it claims, and wakes whom it is
+ *   told. LOCK is held for a few instructions; waiting for it yields after 64 pauses.
  *
  * Leaving
  *   Whoever added a node leaves its frame only after bnx_waitq_remove returned true (it was
@@ -35,6 +35,43 @@ struct bnx_waitq {
 
 #define BNX_WAITER_MARKED 1u /* waiter->state: the setter is through with it; Q3 */
 
+/** The rest of bnx_waitq_lock: somebody holds LOCK, or it is done. */
+bool bnx_waitq_lock_slow(struct bnx_waitq *queue, uintptr_t *out_word);
+
+/**
+ * Takes LOCK, for a few instructions. Returns false: the queue is done. Otherwise *out_word goes to
+ * one of unlock, push, finish, which release it.
+ */
+static inline bool bnx_waitq_lock(struct bnx_waitq *queue, uintptr_t *out_word) {
+    uintptr_t word = bnx_load_relaxed(&queue->word); /* the CAS decides */
+    if (bnx_likely((word & (BNX_WAITQ_LOCK | BNX_WAITQ_DONE)) == 0 &&
+                   bnx_cas_acquire(&queue->word, &word, word | BNX_WAITQ_LOCK))) { /* Q1 */
+        *out_word = word;
+        return true;
+    }
+    return bnx_waitq_lock_slow(queue, out_word);
+}
+
+static inline void bnx_waitq_unlock(struct bnx_waitq *queue, uintptr_t word) {
+    bnx_store_release(&queue->word, word); /* Q1 */
+}
+
+/** Adds a node and unlocks. */
+static inline void bnx_waitq_push(struct bnx_waitq *queue, uintptr_t word,
+                                  struct bnx_waiter *waiter) {
+    struct bnx_waiter *first = (struct bnx_waiter *)word;
+    bnx_store_relaxed(&waiter->state, 0); /* not shared yet */
+    waiter->prev = NULL;
+    waiter->next = first;
+    if (first != NULL) {
+        first->prev = waiter;
+    }
+    bnx_waitq_unlock(queue, (uintptr_t)waiter);
+}
+
+/** Sets DONE, unlocks and wakes all, as bnx_waitq_complete. */
+void bnx_waitq_finish(struct bnx_waitq *queue, uintptr_t word, int result);
+
 /** Adds a node. Returns true; false: done already, nobody has touched the node. */
 bool bnx_waitq_add(struct bnx_waitq *queue, struct bnx_waiter *waiter);
 
@@ -43,10 +80,10 @@ void bnx_waitq_remove(struct bnx_waitq *queue, struct bnx_waiter *waiter);
 
 /**
  * Sets DONE and wakes all, first added first. Returns false when it was done before: nothing
- * happened. `before` runs under LOCK while it is not done yet: it stores the value. May be NULL.
- * The waiters' claims say `result`. The queue itself is not touched after DONE is visible.
+ * happened. The waiters' claims say `result`. The queue itself is not touched after DONE is
+ * visible.
  */
-bool bnx_waitq_complete(struct bnx_waitq *queue, int result, void (*before)(void *arg), void *arg);
+bool bnx_waitq_complete(struct bnx_waitq *queue, int result);
 
 /** True once complete has happened; what the setter wrote before is visible. */
 static inline bool bnx_waitq_is_done(const struct bnx_waitq *queue) {

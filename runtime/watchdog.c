@@ -21,13 +21,15 @@
  *
  * Ordering
  *   D1 sleep: the watchdog's store seq_cst of `asleep`, then its look at the parked bits; a
- *      worker's unpark (seq_cst, idle.h), then its load seq_cst of `asleep`.
+ *      worker's unpark (seq_cst, idle.h), then its load seq_cst of `asleep`. A guest's visit (V2 in
+ *      guest.h) stands for the unpark.
  *   D3 start: store-release of runtime->watchdog once it is whole -> load-acquire by kick and
  *      stalls, which workers call before it is there.
  *   D2 the rescue message is in flight between store-release is_sent = 1 and the rescuer's 0.
  */
 #include "runtime/clock.h"
 #include "runtime/dump_pvt.h"
+#include "runtime/guest.h"
 #include "runtime/rescue.h"
 #include "runtime/runtime_pvt.h"
 #include "runtime/timer.h"
@@ -108,8 +110,10 @@ static void deliver_rescue(struct bnx_worker *worker, struct bnx_message *messag
 
 /* ---- On the watchdog's thread ---- */
 
+/* A guest whose host is away is none to watch, whatever waits for it: only the host can help. */
 static bool is_parked(const struct bnx_runtime *runtime, uint32_t index) {
-    return bnx_idle_is_parked(&runtime->idle, index);
+    return runtime->guest != NULL ? bnx_guest_is_away(runtime->guest)
+                                  : bnx_idle_is_parked(&runtime->idle, index);
 }
 
 /* Something that only the worker itself, or its rescuer, can see to. */
@@ -235,7 +239,8 @@ static void wake_for_queued(struct bnx_runtime *runtime) {
     if (!bnx_idle_may_wake(&runtime->idle)) {
         return;
     }
-    if (bnx_load_relaxed(&runtime->global.count) != 0) { /* a hint */
+    if (bnx_load_relaxed(&runtime->global.count) != 0 || /* hints, both */
+        bnx_load_relaxed(&runtime->lanes_used) != 0) {
         bnx_runtime_wake_one(runtime);
         return;
     }

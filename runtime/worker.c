@@ -10,12 +10,12 @@
 
 /* Messages handled in one visit of the loop; the rest waits for the next one. */
 #define MESSAGES_PER_VISIT 256
-/* Items taken from the global queue at once: a fair share, and few holds of a shared lock. */
-#define GLOBAL_BATCH BNX_CAPACITY(32, 2)
 /* The spin before a park adapts between these; see rest(). */
 #define SPIN_NS_MAX BNX_SPIN_NS_FIRST
 #define SPIN_NS_MIN UINT64_C(1000)
 #define SPIN_PAUSES_PER_LOOK 8
+/* How long a guest keeps its host, at least a task longer: others wait for their turn there. */
+#define VISIT_NS BNX_NS_PER_MS
 
 /* ---- The service lock ---- */
 
@@ -52,6 +52,30 @@ bool bnx_worker_rescue_enter(struct bnx_worker *victim) {
     }
     bnx_store_release(&victim->rescuer, 0); /* W3 */
     return false;
+}
+
+static void pause_or_yield(int *tries) {
+    if (++*tries % BNX_LOCK_PAUSES_MAX == 0) {
+        bnx_os.thread_yield();
+    }
+    bnx_pause();
+}
+
+void bnx_worker_rescue_wait(struct bnx_worker *victim) {
+    int tries = 0;
+    uint32_t none = 0;
+    while (!bnx_cas_seq_cst(&victim->rescuer, &none, 1)) { /* W2; ends: rescuers' are bounded */
+        none = 0;
+        pause_or_yield(&tries);
+    }
+    bnx_heavy_barrier(); /* W2 */
+    /* A driver may keep the service while it sleeps. Such a worker has said that it is parked
+     * before it entered the service, so the wake is not lost, and it does not enter again while we
+     * wait. */
+    bnx_runtime_wake(victim->runtime, victim->index);
+    while (bnx_load_seq_cst(&victim->owner_busy) != 0) { /* W2 W3; ends: see above */
+        pause_or_yield(&tries);
+    }
 }
 
 void bnx_worker_rescue_leave(struct bnx_worker *victim) {
@@ -91,20 +115,6 @@ static void poll_outside(struct bnx_worker *worker) {
     handle_messages(worker);
 }
 
-/* Moves a batch from the global queue here and returns its first item. */
-static void *take_global(struct bnx_worker *worker) {
-    struct bnx_runtime *runtime = worker->runtime;
-    uint32_t count = bnx_load_relaxed(&runtime->global.count); /* a hint */
-    uint32_t share = count / runtime->worker_count + 1;
-    void *items[GLOBAL_BATCH];
-    uint32_t taken =
-        bnx_global_take(runtime, items, share < GLOBAL_BATCH ? share : (uint32_t)GLOBAL_BATCH);
-    for (uint32_t i = 1; i < taken; i++) {
-        bnx_worker_push_quietly(worker, items[i]);
-    }
-    return taken > 0 ? items[0] : NULL;
-}
-
 /* The worker has found work: it no longer searches. The last searcher that stops looks whether
  * there is more than it takes itself, because producers that saw it have woken nobody. */
 static void stop_searching(struct bnx_worker *worker) {
@@ -118,22 +128,39 @@ static void stop_searching(struct bnx_worker *worker) {
 }
 
 /* What to run, from near to far. Every other visit begins with the global queue, so that it is
- * served while the worker's own queue never empties. */
+ * served while the worker's own queue never empties; not before LATENCY, which lets it in. */
 static void *find_item(struct bnx_worker *worker) {
     worker->tick++;
     bnx_store_relaxed(&worker->heartbeat, worker->heartbeat + 1); /* for the watchdog */
-    bool is_global_first = (worker->counters.polls & 1) != 0;
-    void *item = is_global_first ? take_global(worker) : NULL;
+    bool is_global_first =
+        (worker->counters.polls & 1) != 0 && !bnx_lane_waits(worker->runtime, BNX_LANE_LATENCY);
+    void *item = is_global_first ? bnx_worker_take_global(worker) : NULL;
     if (item == NULL) {
         item = bnx_worker_pick_local(worker);
     }
-    return item != NULL || is_global_first ? item : take_global(worker);
+    return item != NULL || is_global_first ? item : bnx_worker_take_global(worker);
 }
 
-/* True when anything anywhere could be run by this worker: the parker's last look (I1, I2). */
-static bool sees_work(struct bnx_worker *worker) {
+/* Nothing else is there: a BATCH task, unless the outside has something after all. */
+static void *find_batch(struct bnx_worker *worker) {
+    if (!bnx_lane_waits(worker->runtime, BNX_LANE_BATCH)) {
+        return NULL;
+    }
+    if (!BNX_PLANT(batch_no_poll)) {
+        poll_outside(worker);
+    }
+    void *item = find_item(worker);
+    if (item == NULL) {
+        worker->batch_passed = 0;
+        item = bnx_lane_take(worker->runtime, BNX_LANE_BATCH);
+    }
+    return item;
+}
+
+bool bnx_worker_sees_work(const struct bnx_worker *worker) {
     struct bnx_runtime *runtime = worker->runtime;
     if (bnx_worker_has_messages(worker) || bnx_load_seq_cst(&runtime->global.count) != 0 || /* G1 */
+        (bnx_load_seq_cst(&runtime->lanes_used) != 0 && !BNX_PLANT(lane_no_recheck)) ||     /* G2 */
         bnx_load_seq_cst(&runtime->phase) == BNX_PHASE_ENDING) {                            /* R1 */
         return true;
     }
@@ -164,7 +191,8 @@ static bool spin(struct bnx_worker *worker) {
             bnx_pause();
             if (worker->driver->ops->is_pending(worker->driver) ||
                 bnx_worker_has_messages(worker) ||
-                bnx_load_relaxed(&runtime->global.count) != 0) { /* a hint */
+                bnx_load_relaxed(&runtime->global.count) != 0 || /* hints, both */
+                bnx_load_relaxed(&runtime->lanes_used) != 0) {
                 if (runtime->spin_ns == 0) {
                     worker->spin_ns = SPIN_NS_MAX;
                 }
@@ -182,26 +210,37 @@ static bool spin(struct bnx_worker *worker) {
     return false;
 }
 
-static void sleep_now(struct bnx_worker *worker) {
-    struct bnx_runtime *runtime = worker->runtime;
-    bnx_idle_enter(&runtime->idle, worker->index); /* step 1 of the parker (idle.h) */
+/* Steps 1 and 2 of the parker (idle.h). */
+static void announce_park(struct bnx_worker *worker) {
+    struct bnx_idle *idle = &worker->runtime->idle;
+    bnx_idle_enter(idle, worker->index);
     if (worker->is_searching) {
         worker->is_searching = false;
-        (void)bnx_idle_search_end(&runtime->idle); /* step 2; the last look follows in any case */
+        (void)bnx_idle_search_end(idle); /* the last look follows in any case */
     }
+}
+
+static void revoke_park(struct bnx_worker *worker) {
+    if (!bnx_idle_leave(&worker->runtime->idle, worker->index)) {
+        worker->is_searching = true; /* whoever took the bit has counted us */
+    }
+}
+
+static void sleep_now(struct bnx_worker *worker) {
+    struct bnx_runtime *runtime = worker->runtime;
+    announce_park(worker);
     uint64_t deadline_ns = bnx_worker_timers_next(worker);
-    if (BNX_PLANT(idle_no_recheck) || !sees_work(worker)) { /* step 3 */
+    if (BNX_PLANT(idle_no_recheck) || !bnx_worker_sees_work(worker)) { /* step 3 */
         bnx_counter_bump(&worker->counters.parks);
         worker->poll_tick = worker->tick;
         worker->driver->ops->park(worker->driver, deadline_ns);
     }
-    if (!bnx_idle_leave(&runtime->idle, worker->index)) {
-        worker->is_searching = true; /* whoever took the bit has counted us */
-    }
+    revoke_park(worker);
     bnx_watchdog_kick(runtime);
 }
 
-/* Nothing to run here: steal, spin, sleep. Returns an item or NULL to go round the loop again. */
+/* Nothing to run here: steal, do bulk work, spin, sleep. Returns an item, or NULL to go round the
+ * loop again. */
 static void *rest(struct bnx_worker *worker) {
     struct bnx_runtime *runtime = worker->runtime;
     worker->poll_tick = worker->tick; /* what follows is no task's time */
@@ -211,8 +250,13 @@ static void *rest(struct bnx_worker *worker) {
     if (worker->is_searching) {
         void *item = bnx_worker_steal(worker);
         if (item != NULL) {
+            worker->batch_passed++;
             return item;
         }
+    }
+    void *item = find_batch(worker);
+    if (item != NULL) {
+        return item;
     }
     /* Searchers alone spin: at most half of the awake workers, so one on a small machine. */
     bool may_spin = worker->is_searching || runtime->worker_count == 1;
@@ -241,6 +285,42 @@ static void run_loop(struct bnx_worker *worker) {
             bnx_worker_run(worker, item);
         }
     }
+}
+
+/* ---- A guest's loop (guest.h) ---- */
+
+/* The outside has been asked, cancels that this brought are submitted: is there work now? */
+static void *find_late_item(struct bnx_worker *worker) {
+    poll_outside(worker);
+    (void)worker->driver->ops->poll(worker->driver);
+    void *item = find_item(worker);
+    return item != NULL ? item : find_batch(worker);
+}
+
+bool bnx_worker_visit(struct bnx_worker *worker) {
+    revoke_park(worker);
+    worker->poll_tick = worker->tick; /* the host's time is no task's */
+    poll_outside(worker);
+    uint64_t start_ns = worker->now_ns;
+    do { /* ends: with work, or with time */
+        void *item = find_item(worker);
+        if (item == NULL) {
+            item = find_late_item(worker);
+        }
+        if (item == NULL) {
+            return true;
+        }
+        stop_searching(worker);
+        bnx_worker_run(worker, item);
+        if (bnx_worker_poll_due(worker)) {
+            poll_outside(worker);
+        }
+    } while (worker->now_ns - start_ns < VISIT_NS || BNX_PLANT(guest_stays_for_ever));
+    return false;
+}
+
+void bnx_worker_visit_end(struct bnx_worker *worker) {
+    announce_park(worker);
 }
 
 /* ---- The thread ---- */
@@ -275,16 +355,33 @@ static void pin_to_cpu(struct bnx_worker *worker) {
     bnx_os.release(set);
 }
 
-void bnx_worker_main(void *arg) {
-    struct bnx_worker *worker = arg;
+int bnx_worker_open(struct bnx_worker *worker) {
     struct bnx_runtime *runtime = worker->runtime;
     bnx_worker_bind(worker);
     bnx_carrier_init(&worker->carrier);
-    pin_to_cpu(worker);
     worker->tid = (uint32_t)bnx_os.thread_id();
     worker->is_in_loop = 1;
     struct bnx_driver_config config = {worker->index, runtime->worker_count};
-    worker->start_error = runtime->driver_ops->open(&config, worker, &worker->driver);
+    return runtime->driver_ops->open(&config, worker, &worker->driver);
+}
+
+void bnx_worker_close(struct bnx_worker *worker) {
+    struct bnx_runtime *runtime = worker->runtime;
+    if (worker->driver != NULL) {
+        runtime->driver_ops->close(worker->driver);
+    }
+    bnx_stack_cache_fini(&worker->stacks);
+    bnx_pool_cache_fini(&runtime->tasks, &worker->tasks);
+    bnx_pool_cache_fini(&runtime->timers, &worker->timers);
+    bnx_future_cache_fini(worker);
+    bnx_worker_bind(NULL);
+}
+
+void bnx_worker_main(void *arg) {
+    struct bnx_worker *worker = arg;
+    struct bnx_runtime *runtime = worker->runtime;
+    pin_to_cpu(worker);
+    worker->start_error = bnx_worker_open(worker);
     if (worker->start_error == 0) {
         worker->start_error = bnx_crash_altstack_set();
     }
@@ -306,11 +403,5 @@ void bnx_worker_main(void *arg) {
      * driver: until then a wake may be on its way. */
     wait_for(&runtime->workers_left, runtime->worker_count + 1);
     bnx_crash_altstack_clear();
-    if (worker->driver != NULL) {
-        runtime->driver_ops->close(worker->driver);
-    }
-    bnx_stack_cache_fini(&worker->stacks);
-    bnx_pool_cache_fini(&runtime->tasks, &worker->tasks);
-    bnx_pool_cache_fini(&runtime->timers, &worker->timers);
-    bnx_worker_bind(NULL);
+    bnx_worker_close(worker);
 }

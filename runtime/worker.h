@@ -14,7 +14,8 @@
  * Invariants
  *   The deque holds only what the task that is on the worker now, and those beneath it, have
  *   spawned or forked. It is empty whenever the worker's loop runs.
- *   A task in next_slot, runq or global queue may be taken by any worker; in an inbox by its owner.
+ *   A task in next_slot, runq, lane or global queue may be taken by any worker; in an inbox by its
+ *   owner. What comes before what is in runtime_pvt.h.
  *
  * Ordering
  *   W1 next slot   store-release by the owner -> exchange acquire by a thief (and the owner).
@@ -108,6 +109,8 @@ struct bnx_worker {
     int32_t budget;               /* what is left of the current slice */
     uint32_t slices_kept;         /* slices that a task went on with although others may be ready */
     uint32_t next_streak;         /* times in a row that the next slot was served */
+    uint32_t latency_streak;      /* times in a row that LATENCY was served; runtime_pvt.h */
+    uint32_t batch_passed;        /* times that BATCH, which may wait, was passed over */
     bool is_searching;            /* counted in idle.searching */
     uint64_t now_ns;              /* the clock as last read */
     uint64_t slice_ns;            /* how long a tick takes on average, a moving one */
@@ -115,6 +118,8 @@ struct bnx_worker {
     uint64_t id_next;             /* id of the next task spawned here; steps by worker_count */
     struct bnx_pool_cache tasks;  /* free descriptors */
     struct bnx_pool_cache timers; /* free timer nodes */
+    struct bnx_future *futures;   /* free ones (future.c) */
+    uint32_t futures_count;
     struct bnx_stack_cache stacks; /* free stacks */
     struct bnx_rng rng;
     uint16_t *victims; /* the other workers, near ones first; immutable after init */
@@ -160,6 +165,24 @@ int bnx_task_hook_fork(void);
 /** Binds the worker to this OS thread; NULL unbinds. */
 void bnx_worker_bind(struct bnx_worker *worker);
 
+/** Binds the worker to this OS thread and opens its driver. 0 or -errno; close in either case. */
+int bnx_worker_open(struct bnx_worker *worker);
+
+/** Closes the driver, gives the caches back, unbinds. Its thread. */
+void bnx_worker_close(struct bnx_worker *worker);
+
+/**
+ * A guest's worker: runs what is ready, about a millisecond at most. Returns true when nothing is
+ * left that is ready. Context: its host's thread, bound to the worker.
+ */
+bool bnx_worker_visit(struct bnx_worker *worker);
+
+/** It counts as parked from now on; the last look (sees_work) must follow. Context: as above. */
+void bnx_worker_visit_end(struct bnx_worker *worker);
+
+/** True when anything anywhere could be run by this worker: the parker's last look (I1, I2). */
+bool bnx_worker_sees_work(const struct bnx_worker *worker);
+
 /** The worker's thread: runs until the runtime says that no task is left and it may end. */
 void bnx_worker_main(void *worker);
 
@@ -186,6 +209,9 @@ void bnx_task_free(struct bnx_worker *worker, struct bnx_task *task);
 /** Turns a fork that has left its forker's deque into a task. NULL: no descriptor now. (fork.c) */
 struct bnx_task *bnx_task_of_fork(struct bnx_worker *worker, void *item);
 
+/** Releases the worker's free futures. (future.c) */
+void bnx_future_cache_fini(struct bnx_worker *worker);
+
 /** A task with a handle has ended: wakes who joins it. Its descriptor may be gone after this. */
 void bnx_task_finish_handle(struct bnx_worker *worker, struct bnx_task *task);
 
@@ -193,9 +219,12 @@ void bnx_task_finish_handle(struct bnx_worker *worker, struct bnx_task *task);
  * nothing is there). Counts a tick. */
 void *bnx_worker_pick(struct bnx_worker *worker);
 
-/** The same without the tick and the look at the outside. The next slot goes first, for message
- * passing, but not for ever. */
+/** The same without the tick and the look at the outside. Within a class the next slot goes first,
+ * for message passing, but not for ever. */
 void *bnx_worker_pick_local(struct bnx_worker *worker);
+
+/** Moves a batch from the global queue to the worker's runq; returns its first item, or NULL. */
+void *bnx_worker_take_global(struct bnx_worker *worker);
 
 /**
  * True when messages or cancel requests wait, one that is being pushed included. Owner; the
@@ -246,6 +275,8 @@ void bnx_worker_rank_victims(struct bnx_worker *worker);
 
 /** A rescuer's side. False: the owner is inside, or another rescuer. */
 bool bnx_worker_rescue_enter(struct bnx_worker *victim);
+/** As bnx_worker_rescue_enter, waiting; wakes a worker that sleeps in its service. Any thread. */
+void bnx_worker_rescue_wait(struct bnx_worker *victim);
 void bnx_worker_rescue_leave(struct bnx_worker *victim);
 
 /** Owner: enters; false: a rescuer is inside. Two plain stores and a load; for io/ a call. */

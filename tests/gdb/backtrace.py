@@ -8,7 +8,7 @@ COMPILER -O2 in FOLDER, with and without frame pointers (the unwinder then start
 sp). Stops it where all its tasks are parked, or lets it dump core there, and sets sp, pc, fp and bx
 to what each parked task has saved, in turn. The backtrace must then name, innermost first: the park
 function, the call that waits, every call of middle(), the handler; for a child that runs beneath its
-parent also the parent; and end at the trampoline.
+parent also the parent; inside a generator its body, and not who drives it; and end at the trampoline.
 
 The file plays two parts: run by python3 it builds and calls gdb, which runs it again inside.
 """
@@ -37,9 +37,10 @@ EXPECTED = {
     "recv": ["bnx_recv", "middle", "handler_recv", "task_entry"],
     "inline": ["bnx_sleep_until", "middle", "child_inline", "bnx_task_run_inline",
                "bnx_scope_close", "parent_beneath", "task_entry"],
+    "gen": ["bnx_sleep_until", "middle", "body_waits", "body_entry"],
 }
 DEPTHS = range(1, 6)
-NAMES = sorted([f"{kind}:{depth}" for kind in ("sleep", "future", "recv") for depth in DEPTHS] + ["inline:2"])
+NAMES = sorted([f"{kind}:{depth}" for kind in ("sleep", "future", "recv") for depth in DEPTHS] + ["gen:3", "inline:2"])
 LAST = "bnx_context_trampoline"
 
 # For each machine: gdb's names of {sp, pc, fp, bx}, and where they are in an NT_PRSTATUS note's
@@ -95,6 +96,8 @@ def check(name):
     names = frames()
     rest = iter(names)
     missing = [function for function in wanted if function not in rest]  # in this order, with gaps
+    if kind == "gen" and "handler_gen" in names:
+        missing.append("the end of the body's stack")
     if missing or names[-1] != LAST or names.count("middle") != int(depth) or "??" in names:
         raise gdb.GdbError(f"{name}: expected {wanted} and {LAST} last:\n{text}")
     print(f"{name}: {len(names)} frames")

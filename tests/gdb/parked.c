@@ -19,7 +19,7 @@
 
 #define DEPTHS 5
 #define KINDS 3
-#define TASKS (DEPTHS * KINDS + 1) /* and the inline child */
+#define TASKS (DEPTHS * KINDS + 2) /* and the inline child, and the one inside a generator */
 
 struct visitor {
     char name[32];
@@ -96,6 +96,22 @@ static int parent_beneath(void *arg) {
     return keep(error == -ECANCELED ? 0 : error);
 }
 
+static int body_waits(struct bnx_gen *gen, void *arg) {
+    (void)gen;
+    return keep(visit(arg));
+}
+
+/* Parks on the generator's stack. */
+static int handler_gen(void *arg) {
+    struct bnx_gen *gen = NULL;
+    int error = bnx_gen_create(&gen, body_waits, arg, NULL);
+    if (error == 0) {
+        error = bnx_gen_next(gen, NULL);
+        bnx_gen_destroy(gen);
+    }
+    return keep(error);
+}
+
 /* The script's breakpoint. */
 __attribute__((noinline)) void all_parked(int is_core_wanted);
 void all_parked(int is_core_wanted) {
@@ -124,6 +140,11 @@ static int spawn_all(struct bnx_scope *scope) {
         if (error < 0) {
             return error;
         }
+    }
+    visitors[TASKS - 2] = (struct visitor){"gen:3", 3, wait_sleep};
+    int error = bnx_spawn(scope, handler_gen, &visitors[TASKS - 2]);
+    if (error < 0) {
+        return error;
     }
     visitors[TASKS - 1] = (struct visitor){"inline:2", 2, wait_sleep};
     return bnx_spawn(scope, parent_beneath, &visitors[TASKS - 1]);

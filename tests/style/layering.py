@@ -13,9 +13,12 @@ LEVELS = [set(stems.split()) for stems in (
     "atomic check clock compiler list lock os rng",
     """context crash deque idle mpscq pool quota runq stack textfile thread_wait topology waitq
        wheel""",
-    """driver dump_pvt environment queue rescue runtime runtime_pvt scope_pvt steal task task_pvt
-       timer wait waiter watchdog worker""",
-    "cancel dump fork future handle main offload scope sim sim_os sim_pvt spawn time wait_once",
+    """driver dump_pvt environment guest queue rescue runtime runtime_pvt scope_pvt steal strand
+       task task_pvt timer wait waiter watchdog worker""",
+    """barrier broadcast cancel chan chan_pvt completed cond defer dump event fork future gen
+       gen_pvt gen_stack handle iter kind limiter list_wait local main mutex offload once oneshot
+       progress progress_pvt rwlock scope select sem several shield sim sim_os sim_pvt spawn
+       sync_pvt ticker time user_timer wait_once waitgroup watch""",
 )]
 LEVEL_0, LEVEL_1, LEVEL_2, LEVEL_3 = LEVELS
 # Within L1, beside a file's own header.

@@ -255,6 +255,281 @@ TEST(thread_wait_signal, "thread_wait.no_lost_signal") {
     bnx_thread_block_give(again);
 }
 
+/* ---- Callbacks ---- */
+
+#define CALLBACKS 8
+
+struct callbacks {
+    struct bnx_future *future;
+    uint64_t count;                 /* that have begun */
+    int order[CALLBACKS];           /* numbers of those called, as they came */
+    int outcome[CALLBACKS];         /* what poll said to each */
+    struct bnx_task *in[CALLBACKS]; /* the task that each ran in */
+    uint32_t called;                /* futex: how many have been through */
+};
+
+struct callback {
+    struct callbacks *all;
+    int number;
+};
+
+static void note_call(struct bnx_future *future, void *arg) {
+    struct callback *own = arg;
+    struct callbacks *all = own->all;
+    CHECK(future == all->future);
+    uint64_t place = bnx_fetch_add_acq_rel(&all->count, 1);
+    CHECK(place < CALLBACKS);
+    all->order[place] = own->number;
+    all->in[place] = bnx_task_current();
+    all->outcome[place] = bnx_future_poll(future, NULL);
+    sched_post(&all->called);
+}
+
+static void note_call_slowly(struct bnx_future *future, void *arg) {
+    bnx_yield();
+    CHECK_EQ(bnx_sleep(1000), 0);
+    note_call(future, arg);
+}
+
+static int register_in_task(void *arg) {
+    (void)arg;
+    struct callbacks all = {.future = create()};
+    struct callback own[CALLBACKS];
+    CHECK_EQ(bnx_future_on_done(all.future, NULL, NULL), -EINVAL);
+    for (int i = 0; i < CALLBACKS; i++) {
+        own[i] = (struct callback){&all, i};
+        if (i == CALLBACKS - 1) {
+            bnx_yield();
+            CHECK_EQ(bnx_load_relaxed(&all.count), 0); /* not before it is done */
+            CHECK_EQ(bnx_future_fail(all.future, -EIO), 0);
+        }
+        CHECK_EQ(bnx_future_on_done(all.future, i % 2 == 0 ? note_call : note_call_slowly, &own[i]),
+                 0);
+    }
+    struct bnx_future *future = bnx_future_ref(all.future);
+    bnx_future_unref(all.future);
+    while (bnx_load_acquire(&all.called) < CALLBACKS) { /* ends: each comes */
+        bnx_yield();
+    }
+    uint32_t seen = 0;
+    for (int i = 0; i < CALLBACKS; i++) {
+        CHECK(all.in[i] != NULL && all.in[i] != bnx_task_current());
+        CHECK_EQ(all.outcome[i], -EIO);
+        seen |= 1u << all.order[i];
+    }
+    CHECK_EQ(seen, (1u << CALLBACKS) - 1);
+    bnx_future_unref(future);
+    return 0;
+}
+
+/* Claim: a callback that a task has registered runs once, after the future is done, in a task of
+ * its own that may wait; also one that comes too late. */
+TEST(future_callback_task, "future.callback_is_a_task") {
+    sched_run_each(register_in_task, NULL);
+}
+
+static int set_seven(void *arg) {
+    CHECK_EQ(bnx_future_set(arg, as_value(7)), 0);
+    return 0;
+}
+
+/* Claim: a callback that was registered off a task runs where the future is set, before the set
+ * returns, in the order of registration; one that comes too late before the registration returns; a
+ * dropped promise is a failure with -EPIPE. */
+TEST(future_callback_foreign, "future.callback_by_setter") {
+    for (int way = 0; way < 3; way++) {
+        struct callbacks all = {.future = create()};
+        struct callback own[CALLBACKS];
+        for (int i = 0; i < CALLBACKS; i++) {
+            own[i] = (struct callback){&all, i};
+        }
+        for (int i = 0; i < CALLBACKS - 1; i++) {
+            CHECK_EQ(bnx_future_on_done(all.future, note_call, &own[i]), 0);
+            CHECK_EQ(all.count, 0);
+        }
+        int outcome = 0;
+        struct bnx_future *kept = bnx_future_ref(all.future);
+        if (way == 0) {
+            CHECK_EQ(set_seven(all.future), 0);
+        } else if (way == 1) {
+            bnx_promise_drop(bnx_future_ref(all.future));
+            outcome = -EPIPE;
+        } else {
+            sched_run(1, set_seven, all.future);
+        }
+        CHECK_EQ(all.count, CALLBACKS - 1);
+        CHECK_EQ(bnx_future_on_done(all.future, note_call, &own[CALLBACKS - 1]), 0);
+        CHECK_EQ(all.count, CALLBACKS);
+        for (int i = 0; i < CALLBACKS; i++) {
+            CHECK_EQ(all.order[i], i);
+            CHECK_EQ(all.outcome[i], outcome);
+            CHECK((all.in[i] != NULL) == (way == 2 && i < CALLBACKS - 1));
+        }
+        bnx_future_unref(all.future);
+        bnx_future_unref(kept);
+    }
+}
+
+static void note_stop(struct bnx_future *future, void *arg) {
+    CHECK_EQ(bnx_future_poll(future, NULL), -EAGAIN);
+    CHECK_EQ(bnx_sleep(1), -ECANCELED);
+    sched_post(arg);
+}
+
+struct stopped {
+    struct bnx_future *future;
+    uint32_t called; /* futex */
+};
+
+static int register_and_leave(void *arg) {
+    struct stopped *stopped = arg;
+    for (int i = 0; i < CALLBACKS; i++) {
+        CHECK_EQ(bnx_future_on_done(stopped->future, note_stop, &stopped->called), 0);
+    }
+    return 0;
+}
+
+static int register_late(void *arg) {
+    struct stopped *stopped = arg;
+    CHECK_EQ(bnx_runtime_stop(bnx_runtime_current()), 0);
+    CHECK_EQ(bnx_future_on_done(stopped->future, note_stop, &stopped->called), -ESHUTDOWN);
+    return 0;
+}
+
+/* Claim: a stop ends what waits for the future: each callback is called, in a cancelled task, once;
+ * a later registration is refused; a set afterwards finds nobody. */
+TEST(future_callback_stop, "future.callback_at_stop") {
+    for (size_t i = 0; i < SCHED_WORKER_COUNTS; i++) {
+        struct stopped stopped = {.future = create()};
+        struct bnx_runtime *runtime = sched_create(sched_worker_counts[i]);
+        CHECK_EQ(bnx_runtime_run(runtime, register_and_leave, &stopped), 0);
+        CHECK_EQ(bnx_runtime_destroy(runtime), -EBUSY); /* they live */
+        CHECK_EQ(bnx_load_seq_cst(&stopped.called), 0);
+        CHECK_EQ(bnx_runtime_run(runtime, register_late, &stopped), 0);
+        sched_destroy(runtime);
+        CHECK_EQ(stopped.called, CALLBACKS);
+        CHECK_EQ(bnx_future_set(stopped.future, NULL), 0);
+        bnx_future_unref(stopped.future);
+    }
+}
+
+/* ---- As an fd ---- */
+
+static int is_readable(int fd) {
+    struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
+    return bnx_os.poll(&poll_fd, 1, 0);
+}
+
+static int refuse_eventfd(unsigned value, int flags) {
+    (void)value;
+    (void)flags;
+    return -EMFILE;
+}
+
+/* Claim: the fd of a future is readable from when it is done on, whether it was asked for before or
+ * after; it is one fd, and closed with the future. */
+TEST(future_fd, "future.fd") {
+    for (int way = 0; way < 3; way++) {
+        struct bnx_future *future = create();
+        struct bnx_future *kept = bnx_future_ref(future);
+        int fd = way == 0 ? -1 : bnx_future_fd(future);
+        if (way != 0) {
+            CHECK(fd >= 0);
+            CHECK_EQ(bnx_future_fd(future), fd);
+            CHECK_EQ(is_readable(fd), 0);
+        }
+        if (way == 1) {
+            bnx_promise_drop(future);
+        } else {
+            CHECK_EQ(bnx_future_set(future, NULL), 0);
+            bnx_future_unref(future);
+        }
+        fd = bnx_future_fd(kept);
+        CHECK(fd >= 0);
+        CHECK_EQ(is_readable(fd), 1);
+        CHECK_EQ(is_readable(fd), 1);
+        CHECK_EQ(bnx_os.fcntl(fd, F_GETFD, 0), FD_CLOEXEC);
+        bnx_future_unref(kept);
+        CHECK_EQ(bnx_os.fcntl(fd, F_GETFD, 0), -EBADF);
+    }
+    struct bnx_future *future = create();
+    int (*real_eventfd)(unsigned value, int flags) = bnx_os.eventfd;
+    bnx_os.eventfd = refuse_eventfd;
+    CHECK_EQ(bnx_future_fd(future), -EMFILE);
+    bnx_os.eventfd = real_eventfd;
+    int fd = bnx_future_fd(future);
+    CHECK(fd >= 0 && is_readable(fd) == 0);
+    bnx_future_unref(future);
+}
+
+/* ---- Memory ---- */
+
+static void *(*real_allocate)(size_t bytes, size_t alignment);
+static void (*real_release)(void *block);
+static bool is_out_of_memory;
+static uint64_t blocks;
+
+static void *counted_allocate(size_t bytes, size_t alignment) {
+    if (is_out_of_memory) {
+        return NULL;
+    }
+    bnx_fetch_add_relaxed(&blocks, 1);
+    return real_allocate(bytes, alignment);
+}
+
+static void counted_release(void *block) {
+    if (block != NULL) {
+        bnx_fetch_sub_relaxed(&blocks, 1);
+    }
+    real_release(block);
+}
+
+static void not_called(struct bnx_future *future, void *arg) {
+    (void)future;
+    (void)arg;
+    CHECK(false);
+}
+
+#define KEPT 5000
+
+static int use_futures(void *arg) {
+    struct bnx_future **kept = arg;
+    is_out_of_memory = true;
+    struct bnx_future *none = NULL;
+    CHECK_EQ(bnx_future_create(&none), -ENOMEM); /* the worker has none yet */
+    CHECK(none == NULL);
+    is_out_of_memory = false;
+    for (int i = 0; i < KEPT; i++) {
+        kept[i] = create();
+    }
+    for (int i = 1; i < KEPT; i++) {
+        bnx_future_unref(kept[i]);
+    }
+    is_out_of_memory = true;
+    CHECK_EQ(bnx_future_on_done(kept[0], not_called, NULL), -ENOMEM);
+    CHECK_EQ(bnx_future_set(kept[0], as_value(3)), 0);
+    is_out_of_memory = false;
+    return 0;
+}
+
+/* Claim: a future outlives its runtime; none leaks, whoever creates and drops it, however many; a
+ * set needs no memory. */
+TEST(future_memory, "future.memory_returns") {
+    static struct bnx_future *kept[KEPT];
+    bnx_thread_block_give(bnx_thread_block_take()); /* is never freed, only used again */
+    real_allocate = bnx_os.allocate;
+    real_release = bnx_os.release;
+    bnx_os.allocate = counted_allocate;
+    bnx_os.release = counted_release;
+    sched_run(1, use_futures, kept);
+    CHECK_EQ(blocks, 1);
+    void *value = NULL;
+    CHECK_EQ(bnx_future_await(kept[0], &value), 0);
+    CHECK(value == as_value(3));
+    bnx_future_unref(kept[0]);
+    CHECK_EQ(blocks, 0);
+}
+
 int main(int argc, char **argv) {
     return bnx_test_main(argc, argv);
 }

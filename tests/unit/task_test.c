@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Claims about single tasks: how they start, wait, move between workers, are joined, given up. */
+#include "runtime/thread_wait.h"
 #include "tests/support/sched.h"
 
 #include <stdio.h>
@@ -178,12 +179,35 @@ static int detach_all(void *arg) {
     return 0;
 }
 
-/* Claim: a task whose handle was detached or whose future was dropped runs to its end. */
+static void *(*real_allocate)(size_t bytes, size_t alignment);
+static void (*real_release)(void *block);
+static uint64_t blocks; /* of the heap, in use */
+
+static void *counted_allocate(size_t bytes, size_t alignment) {
+    bnx_fetch_add_relaxed(&blocks, 1);
+    return real_allocate(bytes, alignment);
+}
+
+static void counted_release(void *block) {
+    if (block != NULL) {
+        bnx_fetch_sub_relaxed(&blocks, 1);
+    }
+    real_release(block);
+}
+
+/* Claim: a task whose handle was detached or whose future was dropped runs to its end, once, and
+ * what it was made of is given back. */
 TEST(task_never_lost, "task.never_lost") {
+    bnx_thread_block_give(bnx_thread_block_take()); /* is never freed, only used again */
+    real_allocate = bnx_os.allocate;
+    real_release = bnx_os.release;
+    bnx_os.allocate = counted_allocate;
+    bnx_os.release = counted_release;
     for (size_t i = 0; i < SCHED_WORKER_COUNTS; i++) {
         struct never_lost lost = {0};
         sched_run(sched_worker_counts[i], detach_all, &lost);
         CHECK_EQ(lost.ended, 2 * LOST);
+        CHECK_EQ(blocks, 0);
     }
 }
 

@@ -30,7 +30,8 @@ enum bnx_option_flags {
     BNX_NO_WATCHDOG = 1u << 1, /* no watchdog thread: no stall reports, no rescue */
     BNX_NO_AFFINITY = 1u << 2, /* workers are not pinned to CPUs */
     BNX_CRASH_REPORT =
-        1u << 3 /* SIGSEGV and SIGBUS on a stack guard name the task; bnx_main sets it */
+        1u << 3,        /* SIGSEGV and SIGBUS on a stack guard name the task; bnx_main sets it */
+    BNX_GUEST = 1u << 4 /* no threads for workers: the caller's loop runs the one worker there is */
 };
 
 #define BNX_SPIN_NEVER UINT64_MAX /* spin_ns: park at once */
@@ -90,6 +91,7 @@ BNX_API int bnx_runtime_create(const struct bnx_options *options, struct bnx_run
  * several threads at once. Tasks that fn left in the root scope go on.
  * Returns fn's value; when fn never ran: -ENOMEM, -EAGAIN (tasks_max), -ESHUTDOWN (stopped),
  * -EDEADLK (called from a task).
+ * The host of a guest runs its tasks meanwhile, as in bnx_runtime_poll; other threads only wait.
  */
 BNX_API int bnx_runtime_run(struct bnx_runtime *runtime, bnx_task_fn fn, void *arg);
 
@@ -104,13 +106,14 @@ BNX_API int bnx_runtime_stop(struct bnx_runtime *runtime);
  * Waits until no task is left.
  * @param deadline_ns monotonic (bnx_now); UINT64_MAX waits for ever.
  * Returns 0; -ETIMEDOUT with tasks still alive; -EDEADLK (called from a task).
+ * The host of a guest runs its tasks meanwhile, as in bnx_runtime_poll, once at least.
  */
 BNX_API int bnx_runtime_wait(struct bnx_runtime *runtime, uint64_t deadline_ns);
 
 /**
  * Ends the workers and frees the runtime.
  * Returns 0; -EBUSY while tasks live, with a report through the log callback, and nothing changed;
- * -EDEADLK (called from a task). NULL is 0.
+ * -EDEADLK (called from a task); -EPERM: a guest, by another thread than its host. NULL is 0.
  */
 BNX_API int bnx_runtime_destroy(struct bnx_runtime *runtime);
 
@@ -123,6 +126,62 @@ BNX_API int bnx_runtime_destroy(struct bnx_runtime *runtime);
  */
 BNX_API int bnx_runtime_spawn(struct bnx_runtime *runtime, bnx_task_fn fn, void *arg,
                               struct bnx_future **out_future);
+
+/*
+ * A guest: a runtime inside the event loop of somebody else (flag BNX_GUEST).
+ *
+ * It has one worker, which runs on the thread that created the runtime, its host, and only while
+ * that is in bnx_runtime_poll, _run, _wait or _destroy. A ring belongs to the thread that made it,
+ * so other threads may not poll or destroy it (-EPERM); they may spawn, stop, run and wait, set
+ * futures and cancel while the host goes on polling. A host's loop:
+ *
+ *     struct pollfd fds[2] = {{.fd = own_fd, .events = POLLIN},
+ *                             {.fd = bnx_runtime_fd(runtime), .events = POLLIN}};
+ *     while (!is_over) {
+ *         poll(fds, 2, -1);
+ *         if ((fds[0].revents & POLLIN) != 0) {
+ *             read_own(own_fd);
+ *         }
+ *         if ((fds[1].revents & POLLIN) != 0) {
+ *             bnx_runtime_poll(runtime, 0);
+ *         }
+ *     }
+ *
+ * worker_count is 0 or 1; BNX_CRASH_REPORT and bnx_main are refused (-EINVAL), and no signal is
+ * used: the thread, its signal mask, its signal stack and its CPUs are the host's. The watchdog
+ * thread there is all the same, unless BNX_NO_WATCHDOG; it reports a task that keeps the host, and
+ * never a host that does not poll. The host's signal handlers run on the stack of the task that
+ * they interrupt, unless they ask for SA_ONSTACK. A poll leaves errno and the rounding mode alone.
+ *
+ * Between two polls the host is a thread like any other, but that nobody runs the guest's tasks
+ * while it sleeps elsewhere: a bnx_future_await, or a mutex, semaphore or channel of bonxie, that
+ * waits there for a task of the guest waits for ever. bnx_join says -EDEADLK. Poll until
+ * bnx_future_poll has it, or use bnx_runtime_run. The thread must live as long as its guest: the
+ * kernel ends the operations of a thread that exits.
+ */
+
+/**
+ * Runs what is ready in a guest: takes completions, fires timers, runs tasks, until all of them
+ * wait, for about a millisecond at most (longer where one task takes longer); then what is left
+ * makes bnx_runtime_fd readable at once.
+ * @param max_ns how long to wait for something to do, when there is nothing: 0 does not wait,
+ *   UINT64_MAX waits for ever. In whole milliseconds, rounded up.
+ * Returns the number of switches between stacks that this took, more than 0 whenever a task has
+ * run; 0: nothing to do, or a signal handler has run while it waited; -EINVAL: no guest; -EPERM:
+ * another thread than the one that created it; -EDEADLK: from a task, of whichever runtime, or a
+ * callback on a worker; -ECHILD (fork child).
+ * Context: the host. Blocks up to max_ns.
+ */
+BNX_API int bnx_runtime_poll(struct bnx_runtime *runtime, uint64_t max_ns);
+
+/**
+ * Returns a descriptor that poll(2) and epoll report as readable (level-triggered) when a
+ * bnx_runtime_poll would find something to do: a completion, a due timer, a wake from elsewhere. It
+ * stays the same for the life of the runtime, which owns it: wait for it and do nothing else with
+ * it. Each poll sets it anew, so a host that polls without having waited for it breaks nothing.
+ * -EINVAL: no guest; -ECHILD (fork child). Any thread.
+ */
+BNX_API int bnx_runtime_fd(const struct bnx_runtime *runtime);
 
 /** Returns the runtime of the calling task, or NULL on a thread that runs no task. */
 BNX_API struct bnx_runtime *bnx_runtime_current(void);

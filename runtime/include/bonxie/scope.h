@@ -57,7 +57,7 @@ enum bnx_class {
 struct bnx_scope_options {
     uint64_t
         deadline_ns;  /* monotonic (bnx_now); 0 = the enclosing scope's. The earlier one counts */
-    const char *name; /* in reports; not copied; NULL = none */
+    const char *name; /* in reports; not copied: alive as long as the runtime; NULL = none */
     enum bnx_scope_policy policy;
     unsigned flags; /* enum bnx_scope_flags */
     uint32_t
@@ -93,8 +93,10 @@ struct bnx_scope {
     struct bnx_shield *shield;     /* a shield's state, or NULL; immutable after open */
     struct bnx_defer_node *defers; /* last added first; opener only */
     uint32_t children_max;         /* 0 = no limit; immutable after open */
-    uint8_t policy;                /* enum bnx_scope_policy; immutable after open */
-    uint8_t class_of_tasks;        /* enum bnx_class, never INHERIT; immutable after open */
+    uint16_t depth;         /* of nesting, the root's is 0; saturates; immutable after open */
+    uint16_t shield_depth;  /* depth of the innermost shield, or its own; immutable after open */
+    uint8_t policy;         /* enum bnx_scope_policy; immutable after open */
+    uint8_t class_of_tasks; /* enum bnx_class, never INHERIT; immutable after open */
     int64_t children_local; /* spawned by the opener, less those that ended inline; opener only */
     int64_t word;           /* {children that ended or were spawned elsewhere, flags}; shared */
     uint64_t cancel;        /* 0, or the reason and source of the cancel; shared, set once */
@@ -105,25 +107,26 @@ struct bnx_scope {
     void *handles;          /* descriptors kept for their handles until close */
     struct bnx_scope *sibling_next;
     struct bnx_scope **sibling_link;
-    int winner;           /* RACE: the first result >= 0, or -1 */
-    uint32_t error_count; /* of children that failed; the first 8 are kept */
+    int winner;               /* RACE: the first result >= 0, or -1 */
+    uint32_t error_count;     /* of children that failed; the first 8 are kept */
+    uint32_t has_surrendered; /* a child gave up because of a cancel from above */
     struct bnx_scope_error errors[BNX_SCOPE_ERRORS_MAX];
 };
 
 /**
  * Opens a scope in the calling task. Scopes nest: the last one opened is the first one closed.
  * @param options NULL for defaults.
- * Returns 0; -EPERM off a task; -EINVAL (an unknown policy, flag or class); -ENOMEM (a deadline and a
- * shield need a timer). Never suspends; about 10 ns.
+ * Returns 0; -EPERM off a task; -EINVAL (an unknown policy, flag or class); -ENOMEM (a deadline and
+ * a shield need a timer). Never suspends; about 10 ns.
  */
 BNX_API int bnx_scope_open(struct bnx_scope *scope, const struct bnx_scope_options *options);
 
 /**
- * Waits for every task in the scope, runs its deferred functions and ends it. Unstarted tasks run on
- * the caller's own stack.
+ * Waits for every task in the scope, runs its deferred functions and ends it. Unstarted tasks run
+ * on the caller's own stack.
  * Returns, by policy, what enum bnx_scope_policy says; when no child failed 0; -ETIMEDOUT when the
- * scope's own deadline cancelled it; -ECANCELED when it was itself cancelled otherwise. A cancel of
- * an enclosing scope is not this scope's result: the caller's next suspending call says it.
+ * scope's own deadline cancelled it; -ECANCELED when it was itself cancelled otherwise, or when a
+ * child gave up because an enclosing scope was: then the caller's next suspending call says it too.
  * Context: the opener; suspends; not refused by a cancel.
  */
 BNX_API int bnx_scope_close(struct bnx_scope *scope);
@@ -136,7 +139,8 @@ BNX_API int bnx_scope_close(struct bnx_scope *scope);
 BNX_API void bnx_scope_cancel(struct bnx_scope *scope, int reason);
 
 /**
- * Records that the opener itself has failed, as if it were a child: the policy decides what follows.
+ * Records that the opener itself has failed, as if it were a child: the policy decides what
+ * follows.
  * @param error < 0. -ECANCELED from the scope's own cancel is no error here either.
  * Context: the opener; never suspends.
  */
@@ -150,6 +154,15 @@ BNX_API void bnx_scope_fail(struct bnx_scope *scope, int error);
  */
 BNX_API int bnx_scope_errors(const struct bnx_scope *scope,
                              const struct bnx_scope_error **out_errors);
+
+/**
+ * Keeps an open scope open for somebody who is not beneath it: until the release he counts as a
+ * child, may spawn into it (as a task) and cancel it.
+ * Context: hold: the opener, a task beneath, or another holder; release: any thread. Never
+ * suspends.
+ */
+BNX_API void bnx_scope_hold(struct bnx_scope *scope);
+BNX_API void bnx_scope_release(struct bnx_scope *scope);
 
 /** Returns how many children failed, those not kept included. Context: as bnx_scope_errors. */
 BNX_API uint32_t bnx_scope_error_count(const struct bnx_scope *scope);
@@ -187,8 +200,8 @@ BNX_API int bnx_cancel_info_get(struct bnx_cancel_info *out_info);
 BNX_API int bnx_defer(struct bnx_scope *scope, void (*fn)(void *arg), void *arg);
 
 /**
- * Returns, in a deferred function, why the scope ends: what bnx_scope_close will return when that is
- * an error, else -ECANCELED or -ETIMEDOUT when the opener is cancelled from above, else 0.
+ * Returns, in a deferred function, why the scope ends: what bnx_scope_close will return when that
+ * is an error, else -ECANCELED or -ETIMEDOUT when the opener is cancelled from above, else 0.
  * Elsewhere 0.
  */
 BNX_API int bnx_defer_error(void);
@@ -205,8 +218,9 @@ BNX_API int bnx_timeout(uint64_t ns, bnx_task_fn fn, void *arg);
  * Spawns fn(arg) into a scope.
  * @param scope NULL = the root scope of the calling task's runtime: its error cancels nobody.
  * Returns 0: fn will be called exactly once, also when the scope is cancelled before it starts.
- * -ECANCELED: the scope is cancelled; -EAGAIN: tasks_max, or the scope's children_max; -ENOMEM; -EPERM: off a task; -EINVAL: fn
- * is NULL; -ESHUTDOWN: the runtime stops. On failure fn is never called.
+ * -ECANCELED: the scope is cancelled; -EAGAIN: tasks_max, or the scope's children_max; -ENOMEM;
+ * -EPERM: off a task; -EINVAL: fn is NULL; -ESHUTDOWN: the runtime stops. On failure fn is never
+ * called.
  * Context: the scope's opener or a task beneath it; never suspends. About 10 ns; the task gets a
  * stack only when it has to wait.
  */
@@ -245,8 +259,9 @@ struct bnx_spawn_options {
  * @param out_task receives the handle; NULL: none. It is borrowed from the scope and valid until
  *   bnx_scope_close has returned; a handle of the root scope (scope NULL) ends with exactly one
  *   bnx_join or bnx_task_detach.
- * Returns as bnx_spawn; -EINVAL also for an unknown flag, start or class, for a worker that does not
- * exist, and for BNX_START_MANUAL without out_task.
+ * Returns as bnx_spawn; -EINVAL also for an unknown flag, start or class, for a worker that does
+ * not exist, and for BNX_START_MANUAL without out_task; -EPERM also for BNX_START_MANUAL into a
+ * scope that the calling task has not opened, but for the root scope.
  */
 BNX_API int bnx_spawn_with(struct bnx_scope *scope, const struct bnx_spawn_options *options,
                            bnx_task_fn fn, void *arg, struct bnx_task **out_task);

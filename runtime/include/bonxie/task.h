@@ -11,6 +11,7 @@
 #define BONXIE_TASK_H
 
 #include <bonxie/base.h>
+#include <bonxie/scope.h>
 
 BNX_EXTERN_C_BEGIN
 
@@ -21,15 +22,24 @@ enum bnx_task_state {
     BNX_TASK_PARKED = 3,    /* waits for something */
     BNX_TASK_BENEATH = 4,   /* its child runs on its stack, at the close of its scope */
     BNX_TASK_OFFLOADED = 5, /* on a thread of the offload pool */
-    BNX_TASK_DONE = 6       /* its function has returned */
+    BNX_TASK_DONE = 6       /* its function has returned, or it was dropped before it started */
 };
+
+/**
+ * Starts a task that was spawned with BNX_START_MANUAL. Who never does that loses it: its scope's
+ * close, a detach, or for the root scope the runtime's stop, drops it unstarted, with a line in the
+ * log and -ECANCELED for those who join it. A cancel leaves it as it is: started, it is cancelled.
+ * Returns 0; -EALREADY: it was started, or dropped, before; -ECHILD (fork child).
+ * Context: any thread with a valid handle; never suspends.
+ */
+BNX_API int bnx_task_start(struct bnx_task *task);
 
 /**
  * Waits until the task has ended.
  * @param task a handle from bnx_spawn_with; see there for how long it lives.
  * @param out_result receives the value of the task's function; may be NULL; untouched on failure.
  * Returns 0; -ECANCELED or -ETIMEDOUT when the caller's scope was cancelled first (the task lives
- * on); -EDEADLK (a task joining itself).
+ * on); -EDEADLK (a task joining itself; the host of a guest, while the task is not done).
  * Context: task, suspends; on another thread it blocks. Joining a task of the root scope (spawned
  * with scope NULL) ends its handle.
  */
@@ -42,7 +52,8 @@ BNX_API int bnx_join(struct bnx_task *task, int *out_result);
 BNX_API struct bnx_waitable *bnx_task_waitable(struct bnx_task *task);
 
 /**
- * Gives up the handle of a root-scope task that will not be joined. The task runs on.
+ * Gives up the handle of a root-scope task that will not be joined. The task runs on; one that was
+ * never started is dropped.
  * Context: any thread; never suspends.
  */
 BNX_API void bnx_task_detach(struct bnx_task *task);
@@ -73,6 +84,36 @@ BNX_API uint64_t bnx_task_id(const struct bnx_task *task);
 
 /** Returns the task's state: a snapshot, stale at once. Context: any thread with a valid handle. */
 BNX_API enum bnx_task_state bnx_task_state(const struct bnx_task *task);
+
+/** Returns the task's class: never INHERIT. Context: any thread with a valid handle. */
+BNX_API enum bnx_class bnx_task_class(const struct bnx_task *task);
+
+/** Returns the name of a state, in lower case; "?" for none. */
+BNX_API const char *bnx_task_state_name(enum bnx_task_state state);
+
+/* A task as bnx_tasks_foreach saw it. */
+struct bnx_task_info {
+    uint64_t id;
+    const char *name;          /* or NULL */
+    const char *scope_name;    /* of the scope that it was spawned into, or NULL */
+    enum bnx_task_state state; /* never DONE */
+    enum bnx_class task_class; /* never INHERIT */
+    const char *wait_reason;   /* what a PARKED task waits for: "recv"; else NULL */
+    const void *object;        /* PARKED: an fd as a number, an address, or NULL */
+    uint64_t age_ns;           /* PARKED: how long it has waited; else 0 */
+    const void *site;          /* where it was spawned: a code address */
+};
+
+/**
+ * Calls fn for each living task of the runtime, started or not, in no order. Nothing is stopped for
+ * it: each is a snapshot, words of which may belong to neighbouring moments, and a task that begins
+ * or ends meanwhile may be missed.
+ * @param fn returns 0 to go on; info is borrowed for the call. It may do what the caller may.
+ * Returns 0, or the first other value of fn.
+ * Context: any thread, while the runtime is there; not a signal handler.
+ */
+BNX_API int bnx_tasks_foreach(struct bnx_runtime *runtime,
+                              int (*fn)(const struct bnx_task_info *info, void *arg), void *arg);
 
 /**
  * Names the calling task in reports and dumps.
