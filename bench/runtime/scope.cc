@@ -63,8 +63,7 @@ static uint64_t storm(int64_t tasks, uint64_t lead_ns) {
 static void BM_CancelStorm(benchmark::State &state) {
     const int64_t tasks = state.range(0);
     bnx_bench_run_workers(state.range(1), [&] {
-        uint64_t lead_ns =
-            UINT64_C(500000000); /* to park them; doubled when too short */
+        uint64_t lead_ns = UINT64_C(500000000);
         for (auto _ : state) {
             uint64_t took_ns;
             while ((took_ns = storm(tasks, lead_ns)) == 0) {

@@ -32,12 +32,12 @@ except ImportError:
 # What each kind of task must show between park and trampoline; "middle" stands for DEPTH of them.
 PARK = "bnx_task_park"
 EXPECTED = {
-    "sleep": ["bnx_sleep_until", "middle", "handler_sleep", "task_entry"],
+    "sleep": ["bnx_sleep_for", "middle", "handler_sleep", "task_entry"],
     "future": ["bnx_future_await", "middle", "handler_future", "task_entry"],
     "recv": ["bnx_recv", "middle", "handler_recv", "task_entry"],
-    "inline": ["bnx_sleep_until", "middle", "child_inline", "bnx_task_run_inline",
+    "inline": ["bnx_sleep_for", "middle", "child_inline", "bnx_task_run_inline",
                "bnx_scope_close", "parent_beneath", "task_entry"],
-    "gen": ["bnx_sleep_until", "middle", "body_waits", "body_entry"],
+    "gen": ["bnx_sleep_for", "middle", "body_waits", "body_entry"],
 }
 DEPTHS = range(1, 6)
 NAMES = sorted([f"{kind}:{depth}" for kind in ("sleep", "future", "recv") for depth in DEPTHS] + ["gen:3", "inline:2"])
