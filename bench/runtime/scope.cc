@@ -41,7 +41,7 @@ static int sleep_until_cancelled(void *arg) {
     return bnx_sleep_until(UINT64_MAX);
 }
 
-/* Returns the time from the deadline to the end of the last task; 0: not all were parked by then. */
+/* Returns the time from the deadline to the end of the last task; 0: some had not parked. */
 static uint64_t storm(int64_t tasks, uint64_t lead_ns) {
     struct bnx_scope scope;
     struct bnx_scope_options options = {};
