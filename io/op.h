@@ -16,6 +16,7 @@
 #define BNX_IO_OP_H
 
 #include "runtime/driver.h"
+#include "runtime/wait.h"
 
 #include <sys/socket.h>
 

@@ -64,6 +64,10 @@ enum bnx_runtime_phase {
  *   R2 gates: fetch_add seq_cst of a futex word -> load seq_cst by who waits for its count.
  */
 struct bnx_runtime {
+    /* Read often, written rarely: at the front, where bnx_task_cancel_check finds it. */
+    BNX_APART uint64_t cancel_epoch; /* scopes and tasks cancelled so far; T2 in task_pvt.h */
+    uint32_t phase;                  /* enum bnx_runtime_phase; any thread */
+
     /* Immutable after create. */
     uint32_t worker_count;
     uint32_t tasks_max;
@@ -82,10 +86,6 @@ struct bnx_runtime {
     struct bnx_guest *guest; /* NULL: the workers have threads of their own */
     uint32_t *fork_guard;    /* a word in a MADV_WIPEONFORK page: 1 here, 0 in a fork child */
 
-    /* Read often, written rarely. */
-    BNX_APART uint64_t cancel_epoch; /* scopes and tasks cancelled so far; T2 in task_pvt.h */
-    uint32_t phase;                  /* enum bnx_runtime_phase; any thread */
-
     struct bnx_idle idle;
     struct bnx_global_queue global;
     struct bnx_global_queue lanes[BNX_LANES];
@@ -101,6 +101,7 @@ struct bnx_runtime {
     uint32_t workers_go;      /* futex: worker_count once all may run, or give up; R2 */
     uint32_t workers_left;    /* futex: workers that have left their loops, and the destroyer; R2 */
 };
+_Static_assert(offsetof(struct bnx_runtime, cancel_epoch) == 0, "read as its first word (wait.h)");
 
 /** Adds a chain of count items, first to last linked by their first words. Wakes nobody. */
 void bnx_global_push(struct bnx_runtime *runtime, void *first, void *last, uint32_t count);

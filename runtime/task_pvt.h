@@ -262,56 +262,12 @@ struct bnx_worker *bnx_task_park(struct bnx_task *self, enum bnx_wait_reason rea
  */
 void bnx_task_ready(struct bnx_task *task);
 
-/**
- * Begins a wait that wakers, cancels and timers may claim: publishes WAITING and only then looks at
- * the cancel state.
- * Returns 0: park now, then call bnx_wait_end. -ECANCELED, -ETIMEDOUT: cancelled, the wait is
- * withdrawn; nobody will call ready. 1: a waker has claimed it already: park all the same.
- * A waker needs bnx_wait_next_sequence, read before this call.
- */
-int bnx_wait_publish(struct bnx_task *self);
-
-/** Publishes a wait that is not refused by a cancel. Returns its sequence number. */
-uint64_t bnx_wait_publish_always(struct bnx_task *self);
-
-/**
- * Takes back a published wait. Returns true: nobody has claimed it and nobody will. False: somebody
- * has, and calls ready: the task must park and end the wait.
- */
-bool bnx_wait_withdraw(struct bnx_task *self);
-
-/**
- * Claims a wait. Returns true: the caller must call bnx_task_ready, exactly once. False: the wait
- * is over or somebody else has claimed it.
- */
-bool bnx_wait_claim(struct bnx_task *task, uint64_t sequence, enum bnx_wake_code code);
-
-/**
- * Ends a claimed wait after the park.
- * Returns 0 when woken; when cancelled -ECANCELED or -ETIMEDOUT.
- */
-int bnx_wait_end(struct bnx_task *self);
-
-/**
- * The check that every suspending call makes on entry.
- * Returns 0, -ECANCELED, -ETIMEDOUT. About 1 ns while nothing was cancelled lately.
- */
-int bnx_task_cancel_check(struct bnx_task *self);
-
 /** Counts one operation that completed at once against the time slice; yields when it is spent. */
 void bnx_task_spend(struct bnx_task *self);
 
 /** The scope whose cancel counts for the task now: its innermost open one, else its own. */
 static inline struct bnx_scope *bnx_task_scope(const struct bnx_task *task) {
     return task->scope_top != NULL ? task->scope_top : task->scope;
-}
-
-/** Returns the sequence number that the next bnx_wait_publish of this task will use. */
-static inline uint64_t bnx_wait_next_sequence(const struct bnx_task *self) {
-    /* Relaxed: only the task itself bumps it. The counter wraps without touching the depth. */
-    uint64_t before = BNX_WAIT_SEQUENCE(bnx_load_relaxed(&self->wait));
-    uint64_t counter = (before + 1) & ((UINT64_C(1) << BNX_WAIT_COUNTER_BITS) - 1);
-    return (uint64_t)bnx_task_scope(self)->shield_depth << BNX_WAIT_COUNTER_BITS | counter;
 }
 
 /** What a task is as a waitable, and what tells it from other handles. (handle.c) */

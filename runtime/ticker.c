@@ -3,8 +3,8 @@
 #include <bonxie/ticker.h>
 
 #include "runtime/clock.h"
-#include "runtime/task_pvt.h"
 #include "runtime/timer.h"
+#include "runtime/wait.h"
 
 #include <errno.h>
 

@@ -48,7 +48,7 @@ const char *bnx_wait_reason_name(enum bnx_wait_reason reason) {
 
 /* ---- The cancel check ---- */
 
-static BNX_COLD int cancel_check_slow(struct bnx_task *self, uint64_t epoch) {
+int bnx_task_cancel_check_slow(struct bnx_task *self, uint64_t epoch) {
     struct bnx_cancel_found found;
     if (!bnx_cancel_find(self, &found)) {
         self->cancel_seen = epoch;
@@ -57,91 +57,22 @@ static BNX_COLD int cancel_check_slow(struct bnx_task *self, uint64_t epoch) {
     return found.is_own && found.source == BNX_CANCEL_DEADLINE ? -ETIMEDOUT : -ECANCELED;
 }
 
-/* The canceller sets its flag before it bumps the epoch, so a flag of the epoch read here is seen
- * by the walk that follows (T2). */
-static inline int cancel_check(struct bnx_task *self) {
-    uint64_t epoch = bnx_load_seq_cst(&self->runtime->cancel_epoch); /* T2 */
-    return bnx_likely(epoch == self->cancel_seen) ? 0 : cancel_check_slow(self, epoch);
-}
-
-int bnx_task_cancel_check(struct bnx_task *self) {
-    return cancel_check(self);
-}
-
 int bnx_checkpoint(void) {
     struct bnx_task *self = bnx_task_current();
     if (self == NULL) {
         return 0;
     }
-    int error = cancel_check(self);
+    int error = bnx_task_cancel_check(self);
     if (error == 0) {
         bnx_task_spend(self);
     }
     return error;
 }
 
-/* ---- Waits that anybody may claim ---- */
-
-int bnx_wait_publish(struct bnx_task *self) {
-    int error = cancel_check(self);
-    if (error != 0) {
-        return error;
-    }
-    bnx_scope_make_findable(self);
-    uint64_t sequence = bnx_wait_next_sequence(self);
-    self->wake_code = BNX_WAKE;
-    bnx_store_seq_cst(&self->wait, BNX_WAIT_WORD(sequence, BNX_WAIT_WAITING)); /* T2 */
-    if (BNX_PLANT(wait_no_reread)) {
-        return 0;
-    }
-    error = cancel_check(self);
-    if (error == 0) {
-        return 0;
-    }
-    return bnx_wait_withdraw(self) ? error : 1;
-}
-
-uint64_t bnx_wait_publish_always(struct bnx_task *self) {
-    uint64_t sequence = bnx_wait_next_sequence(self);
-    self->wake_code = BNX_WAKE;
-    bnx_store_seq_cst(&self->wait, BNX_WAIT_WORD(sequence, BNX_WAIT_WAITING)); /* T2 */
-    return sequence;
-}
-
-bool bnx_wait_withdraw(struct bnx_task *self) {
-    uint64_t word = bnx_load_relaxed(&self->wait); /* the CAS decides */
-    uint64_t sequence = BNX_WAIT_SEQUENCE(word);
-    uint64_t waiting = BNX_WAIT_WORD(sequence, BNX_WAIT_WAITING);
-    return bnx_cas_acq_rel(&self->wait, &waiting, BNX_WAIT_WORD(sequence, BNX_WAIT_IDLE)); /* T3 */
-}
-
-bool bnx_wait_claim(struct bnx_task *task, uint64_t sequence, enum bnx_wake_code code) {
-    uint64_t waiting = BNX_WAIT_WORD(sequence, BNX_WAIT_WAITING);
-    if (!bnx_cas_acq_rel(&task->wait, &waiting,
-                         BNX_WAIT_WORD(sequence, BNX_WAIT_CLAIMED))) { /* T3 */
-        return false;
-    }
-    task->wake_code = (uint8_t)code; /* the claimer's alone until it calls ready */
-    return true;
-}
-
-int bnx_wait_end(struct bnx_task *self) {
-    uint64_t word = bnx_load_relaxed(&self->wait); /* ready and resume ordered it */
-    BNX_ASSERT(BNX_WAIT_STATE(word) == BNX_WAIT_CLAIMED);
-    /* Relaxed: a stale claimer fails on the state as it did on the sequence. */
-    bnx_store_relaxed(&self->wait, BNX_WAIT_WORD(BNX_WAIT_SEQUENCE(word), BNX_WAIT_IDLE));
-    if (self->wake_code == BNX_WAKE) {
-        return 0;
-    }
-    int error = cancel_check(self);
-    BNX_ASSERT(error != 0);
-    return error;
-}
-
 /* ---- Ops ---- */
 
 int bnx_op_begin(struct bnx_task *self) {
-    int error = cancel_check(self);
+    int error = bnx_task_cancel_check(self);
     if (error != 0) {
         return error;
     }
@@ -153,7 +84,7 @@ int bnx_op_begin(struct bnx_task *self) {
     if (BNX_PLANT(wait_no_reread)) {
         return 0;
     }
-    error = cancel_check(self);
+    error = bnx_task_cancel_check(self);
     if (error != 0) {
         uint64_t op = BNX_WAIT_WORD(sequence, BNX_WAIT_OP);
         if (bnx_cas_acq_rel(&self->wait, &op, BNX_WAIT_WORD(sequence, BNX_WAIT_IDLE))) { /* T3 */

@@ -31,6 +31,7 @@
 
 #include "runtime/task_pvt.h"
 #include "runtime/thread_wait.h"
+#include "runtime/wait.h"
 
 #include <bonxie/waitable.h>
 

@@ -37,6 +37,7 @@
 #include "runtime/rng.h"
 #include "runtime/runq.h"
 #include "runtime/task_pvt.h"
+#include "runtime/wait.h"
 #include "runtime/wheel.h"
 
 /* A poll at the latest after so many ticks: a multiple of nothing, so that it does not beat with

@@ -138,12 +138,12 @@ static void serve_patient(struct race *race) {
         race->items++;
         bnx_cond_signal(&race->cond);
         bnx_mutex_unlock(&race->mutex);
-        do { /* ends: he is there, or will be */
+        do { /* ends: he is there, or will be; or he has gone with the one before this */
             bnx_yield();
             CHECK_EQ(bnx_mutex_lock(&race->mutex), 0);
             left = race->items;
             bnx_mutex_unlock(&race->mutex);
-        } while (left != 0);
+        } while (left != 0 && bnx_load_acquire(&race->served) == 0);
         bnx_yield();
     }
 }
@@ -152,6 +152,7 @@ static void race_cond(struct race *race) {
     for (uint64_t round = 0; round < race->rounds; round++) {
         struct bnx_scope scope;
         bnx_store_relaxed(&race->served, 0);
+        race->items = 0; /* one that came too late for the last patient one */
         CHECK_EQ(bnx_scope_open(&scope, NULL), 0);
         for (int i = 0; i < 4; i++) {
             CHECK_EQ(bnx_spawn(&scope, i < 3 ? take_item_hurriedly : take_item_patiently, race), 0);

@@ -27,7 +27,7 @@ LEVEL_1_PAIRS = {("context", "stack"), ("crash", "stack"), ("quota", "topology")
 # Public headers that L1 may include, for their types.
 VOCABULARY = {"bonxie/base.h", "bonxie/stack.h", "bonxie/waitable.h"}
 # What io/ may see of runtime/.
-PORT = LEVEL_0 | {"task_pvt", "driver", "waiter", "waitq"}
+PORT = LEVEL_0 | {"task_pvt", "driver", "wait", "waiter", "waitq"}
 # Only these may include liburing's header.
 LIBURING_USERS = {"io/ring.c", "io/ring.h"}
 
@@ -59,7 +59,7 @@ def allowed(path, included):
     if path.startswith("io/"):
         if included.startswith("io/") or (included.startswith("runtime/") and stem(included) in PORT):
             return None
-        return "io/ sees of runtime/ its foundation, task_pvt, driver, waiter and waitq"
+        return "io/ sees of runtime/ its foundation, task_pvt, driver, wait, waiter and waitq"
     return None
 
 
