@@ -84,18 +84,44 @@ void bnx_scope_unlink(struct bnx_scope *scope) {
 
 /* ---- The walk down, from what was cancelled at some depth ---- */
 
-static void walk_locked(struct bnx_scope *scope, uint32_t depth);
-
-/* Everything beneath a scope that is kept alive by a lock above it. A whole shield on the way hides
- * what is beneath it, each task says so itself (bnx_task_interrupt); if no other shield hides this
- * one, its grace period begins. */
-static void walk_beneath(struct bnx_scope *scope, uint32_t depth) {
+/* Goes into a scope that is linked in one whose lock is held: it is kept alive by that, and takes
+ * its own. A whole shield hides what is beneath it, each task says so itself (bnx_task_interrupt);
+ * if no other shield hides this one, its grace period begins. */
+static struct bnx_scope *descend(struct bnx_scope *scope, uint32_t depth) {
+    bnx_task_interrupt(scope->owner, depth);
     if (scope->shield != NULL && scope->parent->shield_depth <= depth) {
         bnx_shield_start_grace(scope);
     }
     bnx_lock_acquire(bnx_scope_lock(scope)); /* S2: parent first */
-    walk_locked(scope, depth);
-    bnx_lock_release(bnx_scope_lock(scope)); /* S2 */
+    struct bnx_task *task;
+    CK_LIST_FOREACH(task, bnx_scope_members(scope), member) {
+        bnx_task_interrupt(task, depth);
+    }
+    return scope;
+}
+
+/* Everything in and beneath a scope, whose parent's lock is held. No recursion: scopes may nest by
+ * the ten thousand, each on the stack of its own opener, and this is the canceller's. The locks of
+ * the scopes from `top` to where the walk is are held, so each of them stays where it is. */
+static void walk_tree(struct bnx_scope *top, uint32_t depth) {
+    struct bnx_scope *at = descend(top, depth);
+    for (;;) { /* ends: each scope of the tree is entered once and left once */
+        if (at->scopes != NULL) {
+            at = descend(at->scopes, depth);
+            continue;
+        }
+        struct bnx_scope *next = NULL;
+        while (next == NULL) { /* ends: at top at the latest */
+            struct bnx_scope *left = at;
+            at = left->parent;
+            next = left->sibling_next;
+            bnx_lock_release(bnx_scope_lock(left)); /* S2 */
+            if (left == top) {
+                return;
+            }
+        }
+        at = descend(next, depth);
+    }
 }
 
 /* Whether a task runs on behalf of another: it is that one, or a fork that descends from it. */
@@ -107,23 +133,12 @@ static bool is_part_of(const struct bnx_task *task, const struct bnx_task *whole
 }
 
 /* owner: only scopes that this task, or a fork of it, has opened; NULL: all. */
-static void walk_scopes_locked(struct bnx_scope *scope, const struct bnx_task *owner,
-                               uint32_t depth) {
+static void walk_scopes_locked(struct bnx_scope *scope, const struct bnx_task *owner) {
     for (struct bnx_scope *child = scope->scopes; child != NULL; child = child->sibling_next) {
         if (owner == NULL || is_part_of(child->owner, owner)) {
-            bnx_task_interrupt(child->owner, depth);
-            walk_beneath(child, depth);
+            walk_tree(child, scope->depth);
         }
     }
-}
-
-/* Recursion is bounded by the depth of nested scopes, each of which holds a frame of its opener. */
-static void walk_locked(struct bnx_scope *scope, uint32_t depth) {
-    struct bnx_task *task;
-    CK_LIST_FOREACH(task, bnx_scope_members(scope), member) {
-        bnx_task_interrupt(task, depth);
-    }
-    walk_scopes_locked(scope, NULL, depth);
 }
 
 /* The members of the scope that is cancelled itself: there may be a hundred thousand, and each one
@@ -149,7 +164,7 @@ static void walk_members(struct bnx_scope *scope) {
             bnx_lock_acquire(lock); /* S2 */
         }
     }
-    walk_scopes_locked(scope, NULL, scope->depth);
+    walk_scopes_locked(scope, NULL);
     bnx_lock_release(lock); /* S2 */
 }
 
@@ -172,9 +187,9 @@ void bnx_scope_cancel_with(struct bnx_scope *scope, enum bnx_cancel_source sourc
     }
 }
 
-/* Whoever cancels counts as a child of the scope meanwhile: what it wakes may otherwise end, and
- * the scope with it, while the walk still holds its lock. A thread that is no worker of the runtime
- * keeps that alive likewise (R3 in runtime_pvt.h). */
+/* A holder counts as a child of the scope, and so does whoever cancels it: what he wakes may
+ * otherwise end, and the scope with it, while the walk still holds its lock. A thread that is no
+ * worker of the runtime keeps that alive likewise (R3 in runtime_pvt.h). */
 void bnx_scope_hold(struct bnx_scope *scope) {
     (void)bnx_fetch_add_seq_cst(&scope->runtime->foreign_wakers, 1); /* R3 */
     (void)bnx_fetch_add_acq_rel(&scope->word, BNX_SCOPE_ONE);        /* S1 */
@@ -187,15 +202,23 @@ void bnx_scope_release(struct bnx_scope *scope) {
 }
 
 void bnx_scope_cancel(struct bnx_scope *scope, int reason) {
-    bnx_scope_hold(scope);
+    struct bnx_runtime *runtime = scope->runtime;
+    (void)bnx_fetch_add_seq_cst(&runtime->foreign_wakers, 1); /* R3 */
+    /* A scope that is closing may have seen its last child: its opener is on his way, and counting
+     * ourselves now would resume him twice. The caller knows that the close has not returned. */
+    bool is_held = bnx_scope_try_hold(scope);
     bnx_scope_cancel_with(scope, BNX_CANCEL_CALL, reason != 0 ? reason : -ECANCELED);
-    bnx_scope_release(scope);
+    if (is_held) {
+        bnx_scope_child_left(scope);
+    }
+    (void)bnx_fetch_sub_seq_cst(&runtime->foreign_wakers, 1); /* R3 */
 }
 
 bool bnx_scope_try_hold(struct bnx_scope *scope) {
     int64_t word = bnx_load_relaxed(&scope->word); /* the CAS decides */
     do {                                           /* lock-free: a failure is another's success */
-        if ((word & BNX_SCOPE_WAITS) != 0 && word >> BNX_SCOPE_COUNT_SHIFT == 0) {
+        if ((word & BNX_SCOPE_WAITS) != 0 && word >> BNX_SCOPE_COUNT_SHIFT == 0 &&
+            !BNX_PLANT(scope_hold_sealed)) {
             return false;
         }
     } while (!bnx_cas_acq_rel(&scope->word, &word, word + BNX_SCOPE_ONE)); /* S1 */
@@ -212,7 +235,7 @@ static void interrupt_parts(struct bnx_task *task) {
             bnx_task_interrupt(member, scope->depth);
         }
     }
-    walk_scopes_locked(scope, task, scope->depth);
+    walk_scopes_locked(scope, task);
     bnx_lock_release(bnx_scope_lock(scope)); /* S2 */
 }
 
@@ -259,14 +282,14 @@ static bool is_cancelled_task(const struct bnx_task *task, struct bnx_cancel_fou
 }
 
 /* Everything on the way is alive: each scope encloses the next, and a fork its descendants. */
-bool bnx_cancel_find(const struct bnx_task *task, struct bnx_cancel_found *out_found) {
-    const struct bnx_scope *innermost = bnx_task_scope(task);
-    const struct bnx_scope *scope = innermost;
+bool bnx_cancel_find_from(const struct bnx_task *task, const struct bnx_scope *start,
+                          struct bnx_cancel_found *out_found) {
+    const struct bnx_scope *scope = start;
     out_found->is_own = false;
     for (;;) { /* ends at the root, whose owner is NULL */
         for (; scope != NULL && scope->owner == task; scope = scope->parent) {
             if (is_cancelled_scope(scope, out_found)) {
-                out_found->is_own = scope == innermost;
+                out_found->is_own = scope == start;
                 return true;
             }
             if (bnx_scope_is_whole_shield(scope)) {
@@ -283,6 +306,10 @@ bool bnx_cancel_find(const struct bnx_task *task, struct bnx_cancel_found *out_f
         const struct bnx_task *forker = bnx_task_forker(task);
         task = forker != NULL ? forker : scope->owner;
     }
+}
+
+bool bnx_cancel_find(const struct bnx_task *task, struct bnx_cancel_found *out_found) {
+    return bnx_cancel_find_from(task, bnx_task_scope(task), out_found);
 }
 
 int bnx_cancel_info_get(struct bnx_cancel_info *out_info) {

@@ -33,10 +33,10 @@ void bnx_defers_run(struct bnx_scope *scope, int error) {
     struct bnx_scope shield;
     const struct bnx_scope_options options = {.name = scope->name, .flags = BNX_SCOPE_SHIELD};
     struct bnx_shield without_timers = {.scope = &shield, .is_in_frame = true};
-    bool has_timers = bnx_scope_open(&shield, &options) == 0;
+    bool has_timers = bnx_scope_open_for_defers(&shield, &options) == 0;
     if (!has_timers) {
         /* No memory: what was promised is called all the same, in a shield that never breaks. */
-        BNX_CHECK(bnx_scope_open(&shield, NULL) == 0);
+        BNX_CHECK(bnx_scope_open_for_defers(&shield, NULL) == 0);
         shield.shield = &without_timers;
         shield.shield_depth = shield.depth;
     }

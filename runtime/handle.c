@@ -83,6 +83,7 @@ int bnx_join(struct bnx_task *task, int *out_result) {
     if (waits_for_itself(task)) {
         return -EDEADLK;
     }
+    bool is_root = (task->flags & BNX_TASK_ROOT_HANDLE) != 0;
     int error = bnx_wait_once(joiners_of(task), BNX_WAIT_JOIN, task);
     if (error != 0) {
         return error;
@@ -90,7 +91,7 @@ int bnx_join(struct bnx_task *task, int *out_result) {
     if (out_result != NULL) {
         *out_result = task->result;
     }
-    if ((task->flags & BNX_TASK_ROOT_HANDLE) != 0) {
+    if (is_root) {
         bnx_task_drop_handle(bnx_worker_current(), task);
     }
     return 0;

@@ -405,9 +405,11 @@ static void *take_pinned(struct bnx_worker *worker) {
 
 static inline void *pick_usual(struct bnx_worker *worker) {
     void *item = NULL;
-    if (bnx_unlikely(worker->pinned.first != NULL) && (worker->tick & 1) != 0) {
+    if (bnx_unlikely(worker->pinned.first != NULL) && !worker->pinned_had_turn) {
+        worker->pinned_had_turn = !BNX_PLANT(pinned_first);
         return take_pinned(worker);
     }
+    worker->pinned_had_turn = false;
     if (worker->next_streak < BNX_NEXT_STREAK_MAX || BNX_PLANT(sched_no_streak_cap)) {
         item = take_next(worker);
         if (item != NULL) {

@@ -90,20 +90,24 @@ static BNX_NOINLINE int apply(struct bnx_worker *worker, struct bnx_scope *scope
     return error;
 }
 
-int bnx_scope_open(struct bnx_scope *scope, const struct bnx_scope_options *options) {
+static inline int open_scope(struct bnx_scope *scope, const struct bnx_scope_options *options,
+                             uint16_t depth_max) {
     struct bnx_worker *worker = bnx_worker_current();
     struct bnx_task *self = worker != NULL ? worker->current : NULL;
     if (bnx_unlikely(self == NULL)) {
         return bnx_off_task_error();
     }
     struct bnx_scope *parent = bnx_task_scope(self);
+    if (bnx_unlikely(parent->depth >= depth_max)) {
+        return -EAGAIN;
+    }
     init(scope, worker->runtime, self);
     scope->parent = parent;
     scope->outer = self->scope_top;
     scope->deadline_ns = parent->deadline_ns;
     scope->grace_ns = parent->grace_ns;
     scope->class_of_tasks = self->scope_top != NULL ? parent->class_of_tasks : self->class;
-    scope->depth = (uint16_t)(parent->depth + (parent->depth < BNX_SCOPE_DEPTH_MAX));
+    scope->depth = (uint16_t)(parent->depth + 1);
     scope->shield_depth = parent->shield_depth;
     if (options != NULL) {
         int error = apply(worker, scope, options);
@@ -118,17 +122,26 @@ int bnx_scope_open(struct bnx_scope *scope, const struct bnx_scope_options *opti
     return 0;
 }
 
+int bnx_scope_open(struct bnx_scope *scope, const struct bnx_scope_options *options) {
+    return open_scope(scope, options, BNX_SCOPE_DEPTH_MAX);
+}
+
+int bnx_scope_open_for_defers(struct bnx_scope *scope, const struct bnx_scope_options *options) {
+    return open_scope(scope, options, BNX_SCOPE_DEPTH_MAX + 1);
+}
+
 /* ---- A child ends ---- */
 
 /* A task that gives up because it was cancelled, by whomever, has not failed. But it has not done
  * its work either, so close must not say 0, unless it was this one task that was cancelled. */
 static bool is_surrender(struct bnx_scope *scope, const struct bnx_task *task, int result) {
     struct bnx_cancel_found found;
-    if ((result != -ECANCELED && result != -ETIMEDOUT) || !bnx_cancel_find(task, &found) ||
+    if ((result != -ECANCELED && result != -ETIMEDOUT) ||
+        !bnx_cancel_find_from(task, scope, &found) ||
         (result == -ETIMEDOUT && found.source != BNX_CANCEL_DEADLINE)) {
         return false;
     }
-    if (found.task != task) {
+    if (found.task != task || scope->policy == BNX_SCOPE_RACE) {
         bnx_store_relaxed(&scope->has_surrendered, 1); /* read after the child's end: S1 */
     }
     return true;
@@ -290,7 +303,7 @@ static struct bnx_worker *run_children(struct bnx_worker *worker, struct bnx_tas
 }
 
 /* From here on whoever takes the last child off wakes the opener, and nobody who is no child may
- * hold the scope any more (bnx_scope_try_hold). */
+ * hold the scope any more once the last has left (bnx_scope_try_hold). */
 static void seal(struct bnx_task *self, struct bnx_scope *scope) {
     int64_t local = scope->children_local;
     scope->children_local = 0;
@@ -299,10 +312,6 @@ static void seal(struct bnx_task *self, struct bnx_scope *scope) {
     if ((word >> BNX_SCOPE_COUNT_SHIFT) + local != 0) {
         (void)bnx_task_park(self, BNX_WAIT_CHILDREN, scope);
     }
-}
-
-static bool is_sealed(const struct bnx_scope *scope) {
-    return (bnx_load_relaxed(&scope->word) & BNX_SCOPE_WAITS) != 0; /* the opener sets it */
 }
 
 static void wait_children(struct bnx_task *self, struct bnx_scope *scope) {
@@ -348,9 +357,8 @@ static int reason_to_end(const struct bnx_task *self, int result) {
 
 /* Deferred functions may spawn into the scope: it is opened for children once more. */
 static void run_defers(struct bnx_task *self, struct bnx_scope *scope, int result) {
-    if (is_sealed(scope)) {
-        /* No child is left who could see it, and no other holder: seal and CAS exclude each other.
-         *  */
+    if ((bnx_load_relaxed(&scope->word) & BNX_SCOPE_WAITS) != 0) { /* the opener's to set */
+        /* No child is left who could see it go, and no holder: try_hold refuses until now. */
         (void)bnx_fetch_sub_acq_rel(&scope->word, BNX_SCOPE_WAITS); /* S1 */
     }
     bnx_defers_run(scope, reason_to_end(self, result));
@@ -358,26 +366,23 @@ static void run_defers(struct bnx_task *self, struct bnx_scope *scope, int resul
     wait_children(self, scope);
 }
 
-/* What few scopes have: deferred functions, a deadline, a shield, handles. */
-static BNX_NOINLINE void close_extras(struct bnx_task *self, struct bnx_scope *scope, int result) {
+/* What few scopes have: deferred functions, a deadline, a shield, handles. Returns the result. */
+static BNX_NOINLINE int close_extras(struct bnx_task *self, struct bnx_scope *scope, int result) {
     if (scope->defers != NULL) {
         run_defers(self, scope, result);
+        result = result < 0 ? result : result_of(scope); /* what they spawned may have failed */
     }
     if (scope->timer != NULL) {
         bnx_timer_node_end(bnx_worker_current(), scope->timer);
     }
     bnx_scope_unlink(scope);
-    /* A walk that found the shield may have sent it to a worker, a handle's holder may be
-     * cancelling its task: both count as children, and from now on nobody does so any more. */
-    if (!is_sealed(scope) && !BNX_PLANT(scope_no_seal)) {
-        seal(self, scope);
-    }
     struct bnx_worker *worker = bnx_worker_current();
     if (scope->shield != NULL) {
         bnx_shield_close(worker, scope);
         self->cancel_seen = UINT64_MAX; /* what was found clean was clean inside the shield */
     }
     free_handles(worker, scope);
+    return result;
 }
 
 int bnx_scope_close(struct bnx_scope *scope) {
@@ -394,7 +399,7 @@ int bnx_scope_close(struct bnx_scope *scope) {
     int result = result_of(scope);
     if (bnx_unlikely(scope->timer != NULL || scope->defers != NULL || scope->shield != NULL ||
                      scope->handles != NULL)) {
-        close_extras(self, scope, result);
+        result = close_extras(self, scope, result);
     } else {
         bnx_scope_unlink(scope);
     }

@@ -21,20 +21,21 @@
  *              A walk that meets a whole shield which hides others starts its grace period.
  *
  * The grace period of a shield
- *     WHOLE --a cancel from above reaches it--> ENDING --the timers are armed--> ARMED
- *   The walk may not arm timers: it holds locks, and it may run on a foreign thread. So it counts
- *   itself as a child of the shield's scope and sends the shield as a message to a worker, which
- *   arms the timers and takes the child off again. When the first timer fires the shield breaks:
- *   is_broken is set, the epoch bumped, and everything beneath interrupted as if the shield's scope
- *   had been cancelled itself. The second, one grace period later, reports who is still there.
+ *     WHOLE --a cancel from above reaches it--> ENDING --its timers are armed--> ARMED
+ *   Whoever finds that a cancel reaches the shield arms its timers: the walk down, under the lock
+ *   of the scope above, so that the shield is still linked and its close waits; or its opener, when
+ *   it opens under a cancel. A walk on a worker arms them there, one on a foreign thread on worker
+ *   0. When the first timer fires the shield breaks: is_broken is set, the epoch bumped, and
+ *   everything beneath interrupted as if the shield's scope had been cancelled itself. The second,
+ *   one grace period later, reports who is still there.
  *   Shields within shields: the inner one's period begins when the outer one breaks.
  *
  * Invariants
  *   children == children_local + (word >> BNX_SCOPE_COUNT_SHIFT), >= 0 whenever the opener runs.
  *   A linked scope's parent chain is linked, and so is a member's scope. A shield is linked from
  *   its open to its close.
- *   A shield's timers are armed only in ARMED; close ends them after the last child has left and
- *   the scope is unlinked, so that nobody can start them any more.
+ *   A shield's timers are armed only in ARMED; close ends them after the scope is unlinked, so that
+ *   nobody can start them any more.
  *
  * Ordering
  *   S1 child end  fetch_sub acq_rel of word -> the opener's fetch_add acq_rel, or its resume: what
@@ -63,18 +64,16 @@
 #define BNX_CANCEL_SOURCE(word) ((enum bnx_cancel_source)((word)&0xff))
 #define BNX_CANCEL_REASON(word) ((int)(int32_t)((word) >> 32))
 
-/* The deepest nesting at which a shield can still be opened: the last depth stands for all beyond.
- *  */
-#define BNX_SCOPE_DEPTH_MAX UINT16_MAX
+/* Of nesting. The shield of deferred functions may lie one deeper: it must not be refused. */
+#define BNX_SCOPE_DEPTH_MAX (UINT16_MAX - 1)
 
 enum bnx_shield_state {
     BNX_SHIELD_WHOLE = 0,
-    BNX_SHIELD_ENDING = 1, /* who made it so arms the timers, or has sent the message */
+    BNX_SHIELD_ENDING = 1, /* who made it so is arming the timers */
     BNX_SHIELD_ARMED = 2
 };
 
 struct bnx_shield {
-    struct bnx_message message;        /* to the worker that arms the timers; who made it ENDING */
     struct bnx_scope *scope;           /* immutable */
     struct bnx_timer_node *grace;      /* breaks it; NULL: no memory, it never breaks; immutable */
     struct bnx_timer_node *stragglers; /* reports what still lives; as above */
@@ -113,8 +112,8 @@ static inline bool bnx_scope_is_whole_shield(const struct bnx_scope *scope) {
 void bnx_scope_cancel_with(struct bnx_scope *scope, enum bnx_cancel_source source, int reason);
 
 /**
- * Counts the caller, who is no child, as one, unless the scope has seen its last child and is about
- * to end: then false. The scope's memory is known to be there. Let go by bnx_scope_child_left.
+ * Counts the caller, who is no child, as one, unless the scope is sealed and has seen its last
+ * child: then false. The scope's memory is known to be there. Let go by bnx_scope_child_left.
  */
 bool bnx_scope_try_hold(struct bnx_scope *scope);
 
@@ -139,13 +138,20 @@ struct bnx_cancel_found {
  */
 bool bnx_cancel_find(const struct bnx_task *task, struct bnx_cancel_found *out_found);
 
+/** As bnx_cancel_find, from a scope on: one that the task has open, or was spawned into. */
+bool bnx_cancel_find_from(const struct bnx_task *task, const struct bnx_scope *start,
+                          struct bnx_cancel_found *out_found);
+
 /* ---- shield.c ---- */
 
 /** Makes a scope that is being opened, and not the innermost yet, a shield. Returns 0, -ENOMEM,
  * -EAGAIN (nested too deep). The opener. */
 int bnx_shield_open(struct bnx_worker *worker, struct bnx_scope *scope);
 
-/** A cancel from above has reached it. Under the lock of the scope's parent. Never allocates. */
+/**
+ * A cancel from above has reached it. Under the lock of the scope's parent. Never allocates; may
+ * wait for a worker to leave its service, a bounded section in which no scope's lock is taken.
+ */
 void bnx_shield_start_grace(struct bnx_scope *scope);
 
 /** Its timers fire. */
@@ -159,6 +165,9 @@ void bnx_shield_close(struct bnx_worker *worker, struct bnx_scope *scope);
 
 /** Counts a child into a scope with children_max. False: it is full. */
 bool bnx_scope_count_limited(struct bnx_scope *scope);
+
+/** As bnx_scope_open, as the shield of deferred functions: nested too deep is no reason. */
+int bnx_scope_open_for_defers(struct bnx_scope *scope, const struct bnx_scope_options *options);
 
 /** Runs what was deferred, in a shield. `error` is what the functions are told. */
 void bnx_defers_run(struct bnx_scope *scope, int error);

@@ -7,25 +7,8 @@
 
 #include <errno.h>
 
-/* One report names so many tasks: it is written under the scope's lock. */
+/* One report names the opener and so many tasks: they are looked at under the scope's lock. */
 #define STRAGGLERS_NAMED_MAX 8
-
-static void arm(struct bnx_worker *worker, struct bnx_shield *shield) {
-    struct bnx_scope *scope = shield->scope;
-    uint64_t breaks_ns = bnx_clock_after(bnx_clock_now(), scope->grace_ns);
-    uint64_t reports_ns = bnx_clock_after(breaks_ns, scope->grace_ns);
-    bnx_timer_node_start(worker, shield->grace, BNX_TIMER_SHIELD, scope, 0, breaks_ns);
-    bnx_timer_node_start(worker, shield->stragglers, BNX_TIMER_STRAGGLERS, scope, 0, reports_ns);
-    bnx_store_release(&shield->state, (uint32_t)BNX_SHIELD_ARMED); /* S4 */
-}
-
-/* The message of a walk has arrived; the walk holds the scope for it. */
-static void deliver(struct bnx_worker *worker, struct bnx_message *message) {
-    struct bnx_shield *shield = BNX_CONTAINER_OF(message, struct bnx_shield, message);
-    struct bnx_scope *scope = shield->scope;
-    arm(worker, shield);
-    bnx_scope_child_left(scope);
-}
 
 static bool begin_ending(struct bnx_shield *shield) {
     uint32_t whole = BNX_SHIELD_WHOLE;
@@ -35,26 +18,27 @@ static bool begin_ending(struct bnx_shield *shield) {
 
 void bnx_shield_start_grace(struct bnx_scope *scope) {
     struct bnx_shield *shield = scope->shield;
-    if (BNX_PLANT(shield_for_ever) || !bnx_scope_try_hold(scope)) {
-        return; /* not held: no task is left in it that could be waiting */
-    }
-    if (!begin_ending(shield)) {
-        bnx_scope_child_left(scope);
+    if (BNX_PLANT(shield_for_ever) || !begin_ending(shield)) {
         return;
     }
     struct bnx_runtime *runtime = scope->runtime;
     struct bnx_worker *worker = bnx_worker_current();
-    if (worker == NULL || worker->runtime != runtime) {
+    uint64_t breaks_ns = bnx_clock_after(bnx_clock_now(), scope->grace_ns);
+    uint64_t reports_ns = bnx_clock_after(breaks_ns, scope->grace_ns);
+    if (worker != NULL && worker->runtime == runtime) {
+        bnx_timer_node_start(worker, shield->grace, BNX_TIMER_SHIELD, scope, 0, breaks_ns);
+        bnx_timer_node_start(worker, shield->stragglers, BNX_TIMER_STRAGGLERS, scope, 0,
+                             reports_ns);
+    } else {
         worker = &runtime->workers[0];
+        bnx_timer_node_start_at(worker, shield->grace, BNX_TIMER_SHIELD, scope, breaks_ns);
+        bnx_timer_node_start_at(worker, shield->stragglers, BNX_TIMER_STRAGGLERS, scope,
+                                reports_ns);
     }
-    shield->message.deliver = deliver;
-    bnx_worker_send(worker, &shield->message);
+    bnx_store_release(&shield->state, (uint32_t)BNX_SHIELD_ARMED); /* S4 */
 }
 
 int bnx_shield_open(struct bnx_worker *worker, struct bnx_scope *scope) {
-    if (scope->depth == BNX_SCOPE_DEPTH_MAX) {
-        return -EAGAIN;
-    }
     struct bnx_shield *shield = bnx_os.allocate(sizeof(*shield), _Alignof(struct bnx_shield));
     if (shield == NULL) {
         return -ENOMEM;
@@ -72,8 +56,8 @@ int bnx_shield_open(struct bnx_worker *worker, struct bnx_scope *scope) {
     scope->shield_depth = scope->depth;
     bnx_scope_link_chain(scope);
     struct bnx_cancel_found found; /* S4: after the link; the scope is not yet the innermost */
-    if (bnx_cancel_find(scope->owner, &found) && begin_ending(shield)) {
-        arm(worker, shield);
+    if (bnx_cancel_find(scope->owner, &found)) {
+        bnx_shield_start_grace(scope);
     }
     return 0;
 }
@@ -84,34 +68,54 @@ void bnx_shield_break(struct bnx_scope *scope) {
     bnx_scope_walk(scope);
 }
 
-static void report_task(struct bnx_scope *scope, const struct bnx_task *task) {
-    const char *name = bnx_load_relaxed(&task->name); /* for reports, as all here */
-    const char *scope_name = scope->name != NULL ? scope->name : "unnamed";
-    uint64_t since_ns = bnx_load_relaxed(&task->since_ns);
-    uint64_t now_ns = bnx_clock_now();
+/* What a report says of a task; copied under the lock, said without it. */
+struct straggler {
+    uint64_t id;
+    const char *name;
+    const char *reason;
+    const void *object;
+    const void *site;
+    uint64_t since_ns;
+};
+
+static struct straggler straggler_of(const struct bnx_task *task) {
+    uint8_t reason = bnx_load_relaxed(&task->wait_reason); /* for reports, as all here */
+    return (struct straggler){.id = bnx_load_relaxed(&task->id),
+                              .name = bnx_load_relaxed(&task->name),
+                              .reason = bnx_wait_reason_name((enum bnx_wait_reason)reason),
+                              .object = bnx_load_relaxed(&task->wait_object),
+                              .site = bnx_load_relaxed(&task->site),
+                              .since_ns = bnx_load_relaxed(&task->since_ns)};
+}
+
+static void report(const struct bnx_scope *scope, const struct straggler *straggler,
+                   uint64_t now_ns) {
+    uint64_t waited_ns = now_ns > straggler->since_ns ? now_ns - straggler->since_ns : 0;
     bnx_runtime_log(
         scope->runtime, BNX_LOG_ERROR,
         "scope %s: task %llu (%s) has outlived its grace: %s %p for %llu ms, spawned "
         "at %p",
-        scope_name, (unsigned long long)bnx_load_relaxed(&task->id),
-        name != NULL ? name : "unnamed",
-        bnx_wait_reason_name((enum bnx_wait_reason)bnx_load_relaxed(&task->wait_reason)),
-        bnx_load_relaxed(&task->wait_object),
-        (unsigned long long)((now_ns - since_ns) / BNX_NS_PER_MS), bnx_load_relaxed(&task->site));
+        scope->name != NULL ? scope->name : "unnamed", (unsigned long long)straggler->id,
+        straggler->name != NULL ? straggler->name : "unnamed", straggler->reason, straggler->object,
+        (unsigned long long)(waited_ns / BNX_NS_PER_MS), straggler->site);
 }
 
 void bnx_shield_report(struct bnx_scope *scope) {
-    int named = 0;
-    report_task(scope, scope->owner);
+    struct straggler stragglers[1 + STRAGGLERS_NAMED_MAX] = {straggler_of(scope->owner)};
+    size_t count = 1;
     bnx_lock_acquire(bnx_scope_lock(scope)); /* S2 */
     const struct bnx_task *task;
     CK_LIST_FOREACH(task, bnx_scope_members(scope), member) {
-        if (++named > STRAGGLERS_NAMED_MAX) {
+        if (count == BNX_ARRAY_COUNT(stragglers)) {
             break;
         }
-        report_task(scope, task);
+        stragglers[count++] = straggler_of(task);
     }
     bnx_lock_release(bnx_scope_lock(scope)); /* S2 */
+    uint64_t now_ns = bnx_clock_now();
+    for (size_t i = 0; i < count; i++) {
+        report(scope, &stragglers[i], now_ns);
+    }
 }
 
 void bnx_shield_close(struct bnx_worker *worker, struct bnx_scope *scope) {

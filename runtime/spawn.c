@@ -126,21 +126,19 @@ static inline void count_child(struct bnx_scope *scope, const struct bnx_task *s
     }
 }
 
-/* A scope in the spawner's own chain is clean when the chain is; the other answer needs a look at
- * this scope and above. */
+/* Whether a cancel has reached a scope, be it the spawner's own, one around it, or one that he
+ * holds. */
 static bool is_cancelled(const struct bnx_scope *scope) {
-    for (; scope != NULL; scope = scope->parent) {
-        if (bnx_load_relaxed(&scope->cancel) != 0) { /* only a flag */
-            return true;
-        }
-        if (bnx_scope_is_whole_shield(scope)) {
-            return false;
-        }
-        if (scope->owner != NULL && bnx_load_relaxed(&scope->owner->cancel) != 0) { /* as above */
-            return true;
-        }
+    struct bnx_cancel_found found;
+    return bnx_cancel_find_from(scope->owner, scope, &found);
+}
+
+/* The usual case, one's own scope: it is clean when the caller is. */
+static inline bool refuses(struct bnx_task *self, const struct bnx_scope *scope) {
+    if (bnx_likely(scope == bnx_task_scope(self)) && bnx_task_cancel_check(self) == 0) {
+        return false;
     }
-    return false;
+    return is_cancelled(scope);
 }
 
 /* The checks that all spawns from a task share. Returns 0 with the scope to use. */
@@ -158,7 +156,10 @@ static inline int admit_spawn(struct bnx_task *self, struct bnx_scope **scope, b
             return -ESHUTDOWN;
         }
     }
-    if (bnx_unlikely(bnx_task_cancel_check(self) != 0) && is_cancelled(*scope)) {
+    if (bnx_unlikely((*scope)->runtime != self->runtime)) {
+        return -EINVAL; /* its cancels are not seen over here */
+    }
+    if (bnx_unlikely(refuses(self, *scope))) {
         return -ECANCELED;
     }
     if (bnx_unlikely((*scope)->children_max != 0) && !bnx_scope_count_limited(*scope)) {

@@ -8,6 +8,7 @@
  */
 #include "runtime/runtime_pvt.h"
 #include "runtime/strand.h"
+#include "runtime/suspension.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -309,6 +310,7 @@ struct bnx_worker *bnx_task_park(struct bnx_task *self, enum bnx_wait_reason rea
                                  const void *object) {
     struct bnx_worker *worker = bnx_worker_current();
     BNX_ASSERT(worker != NULL && worker->current == self);
+    BNX_SUSPENSION(self);
     bool was_on_strand = bnx_task_has_strand(self) && bnx_strand_leave(self);
     bnx_store_relaxed(&self->wait_reason, (uint8_t)reason); /* these four for reports */
     bnx_store_relaxed(&self->wait_object, object);

@@ -7,6 +7,7 @@
 #ifndef BNX_RUNTIME_WAIT_H
 #define BNX_RUNTIME_WAIT_H
 
+#include "runtime/suspension.h"
 #include "runtime/task_pvt.h"
 
 /** The rest of bnx_task_cancel_check: something was cancelled lately, maybe not this task. */
@@ -17,6 +18,7 @@ int bnx_task_cancel_check_slow(struct bnx_task *self, uint64_t epoch) BNX_COLD;
  * Returns 0, -ECANCELED, -ETIMEDOUT. About 1 ns while nothing was cancelled lately.
  */
 static inline int bnx_task_cancel_check(struct bnx_task *self) {
+    BNX_SUSPENSION(self);
     /* The runtime's first word is the cancel epoch (runtime_pvt.h). The canceller sets its flag
      * before it bumps the epoch, so a flag of the epoch read here is seen by the walk that
      * follows. */

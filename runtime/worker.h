@@ -128,8 +128,9 @@ struct bnx_worker {
     struct {
         void *first;
         void *last;
-    } pinned;         /* ready tasks that only this worker may run, FIFO */
-    uint64_t spin_ns; /* how long it spins before parking; adapts */
+    } pinned;             /* ready tasks that only this worker may run, FIFO */
+    bool pinned_had_turn; /* the last pick was one of them, and others may wait */
+    uint64_t spin_ns;     /* how long it spins before parking; adapts */
     struct bnx_worker_counters counters;
 
     /* Owner writes, others read. */

@@ -20,8 +20,8 @@
 #define MEMBERS 24 /* tasks of a crew */
 #define THREADS 2  /* OS threads of a crew that act; one more cancels */
 #define SHARE 400  /* operations of an actor whom nobody stops */
-#define SEM_TOKENS 5
-#define LIMITER_TOKENS 4
+#define SEM_TOKENS 4
+#define LIMITER_TOKENS 2
 #define CHANS 2
 #define BROADCAST_KEPT 8
 #define HURRY_NS 20000 /* the longest time to a deadline that is meant to end a call */
@@ -91,7 +91,9 @@ struct crew {
     struct bnx_task *members[MEMBERS];
     uint32_t is_open; /* posted: members may be cancelled, until the scope's hold is released */
     struct bnx_sem sem;
+    uint64_t sem_used; /* tokens that are taken; atomic */
     struct bnx_limiter limiter;
+    uint64_t limiter_used; /* as sem_used */
     struct bnx_mutex mutex;
     uint64_t mutex_count; /* under it, plain */
     struct bnx_rwlock rwlock;
@@ -129,6 +131,18 @@ static inline void book(struct actor *self, enum account account, uint64_t amoun
 /** As book, by a child of an actor. */
 static inline void crew_book(struct crew *crew, enum account account, uint64_t amount) {
     bnx_fetch_add_relaxed(&crew->books.accounts[account], amount); /* read after all have ended */
+}
+
+/**
+ * Tokens that the caller has taken, or is about to give back.
+ * @param used how many are in use; it never exceeds limit.
+ */
+static inline void use_begin(uint64_t *used, uint64_t count, uint64_t limit) {
+    CHECK(bnx_fetch_add_relaxed(used, count) + count <= limit); /* a count and no more */
+}
+
+static inline void use_end(uint64_t *used, uint64_t count) {
+    bnx_fetch_sub_relaxed(used, count); /* a count and no more */
 }
 
 /**

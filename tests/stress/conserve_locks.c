@@ -81,7 +81,9 @@ static int use_tokens(struct actor *self) {
     }
     if (result == 0) {
         book(self, TOKENS_TAKEN, acquire.count);
+        use_begin(&self->crew->sem_used, acquire.count, SEM_TOKENS);
         linger(self);
+        use_end(&self->crew->sem_used, acquire.count);
         CHECK_EQ(bnx_sem_release_n(sem, acquire.count), 0);
         book(self, TOKENS_RETURNED, acquire.count);
     }
@@ -103,7 +105,11 @@ static int use_limiter(struct actor *self) {
                      : attempt(self, 5, borrow_token, &acquire);
     if (result == 0) {
         book(self, BORROWED, 1);
+        use_begin(&self->crew->limiter_used, 1, LIMITER_TOKENS);
+        int again = borrow_token(&acquire);
+        CHECK(again == -EDEADLK || again == -ECANCELED || again == -ETIMEDOUT); /* he has one */
         linger(self);
+        use_end(&self->crew->limiter_used, 1);
         CHECK_EQ(acquire.borrower == NULL ? bnx_limiter_release(limiter)
                                           : bnx_limiter_release_for(limiter, acquire.borrower),
                  0);

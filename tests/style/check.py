@@ -15,6 +15,7 @@ import claims
 import headers
 import layering
 import sizes
+import suspends
 import text
 
 RULES = {
@@ -32,6 +33,7 @@ RULES = {
     "paths": text.paths,
     "plants": claims.plants,
     "spdx": text.spdx,
+    "suspends": suspends.in_matrix,
     "words": text.words,
 }
 

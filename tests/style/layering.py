@@ -14,7 +14,7 @@ LEVELS = [set(stems.split()) for stems in (
     """context crash deque idle mpscq pool quota runq stack textfile thread_wait topology waitq
        wheel""",
     """driver dump_pvt environment guest queue rescue runtime runtime_pvt scope_pvt steal strand
-       task task_pvt timer wait waiter watchdog worker""",
+       suspension task task_pvt timer wait waiter watchdog worker""",
     """barrier broadcast cancel chan chan_pvt completed cond defer dump event fork future gen
        gen_pvt gen_stack handle iter kind limiter list_wait local main mutex offload once oneshot
        progress progress_pvt rwlock scope select sem several shield sim sim_os sim_pvt spawn

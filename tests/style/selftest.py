@@ -21,6 +21,9 @@ UNFINISHED = "TO" + "DO"
 MACHINE = "/ho" + "me/somebody/x"
 
 
+SUSPENDS = SPDX + "/** Waits. Context: task, {}. */\nBNX_API int bnx_a(void);\n\n"
+
+
 def with_body(lines):
     return FUNCTION.format(body="    (*a)++;\n" * lines)
 
@@ -70,12 +73,25 @@ CASES = [
     ("plants", "tests/plants.txt", "rule a.b plants\n", "rule a.b plants\nother a.b plants\n"),
     ("plants", "tests/plants.txt", "rule a.b plants\n", "rule a.c plants\n"),
     ("plants", "tests/plants.txt", "rule a.b plants\n", "rule a.b\n"),
+    ("suspends", "runtime/include/bonxie/a.h", SUSPENDS.format("suspends"), SUSPENDS.format("may suspend")
+     .replace("bnx_a", "bnx_c")),
+    ("suspends", "runtime/include/bonxie/a.h", SUSPENDS.format("suspends"),
+     SUSPENDS.format("suspends") + "/** Waits for b. */\nBNX_API int bnx_c(void);\n"),
+    ("suspends", "tests/matrix/exempt.txt", "bnx_b blocks a thread\n", "bnx_b\n"),
+    ("suspends", "tests/matrix/exempt.txt", "bnx_b blocks a thread\n",
+     "bnx_b blocks a thread\nbnx_a has a row\n"),
 ]
 
 # What a rule needs beside the file of the case.
 NEIGHBOURS = {
     "levels": {"runtime/README.md": "    L0: os rng\n", "runtime/os.h": SPDX, "runtime/rng.h": SPDX},
     "maps": {"runtime/x.c": SPDX, "runtime/y.h": SPDX},
+    "suspends": {
+        "io/include/bonxie/b.h": "/** Suspends. */\nBNX_API int bnx_b(void);\n",
+        "runtime/include/bonxie/a.h": SUSPENDS.format("suspends"),
+        "tests/matrix/exempt.txt": "bnx_b blocks a thread\n",
+        "tests/matrix/x.c": '    {"bnx_a", 1},\n',
+    },
     "plants": {"runtime/z.c": "int a = BNX_PLANT(rule);\n", "tests/CMakeLists.txt": "CLAIMS a.b\n"},
 }
 

@@ -2,7 +2,7 @@
 # every test.
 set(BNX_STYLE_RULES
     atomics claims comments edges file_sizes format function_sizes headers layering levels maps paths
-    plants spdx words
+    plants spdx suspends words
 )
 if(BNX_PYTHON AND NOT BONXIE_SIM AND NOT CMAKE_CROSSCOMPILING)
     get_property(claims GLOBAL PROPERTY BNX_CLAIMS)

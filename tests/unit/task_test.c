@@ -456,6 +456,43 @@ static int pin_tasks(void *arg) {
     return 0;
 }
 
+static int spin_until_set(void *arg) {
+    const uint64_t *is_set = arg;
+    while (bnx_load_acquire(is_set) == 0) { /* ends with the other one's turn */
+        bnx_yield();
+    }
+    return 0;
+}
+
+static int set_after_yields(void *arg) {
+    for (int i = 0; i < 100; i++) {
+        bnx_yield();
+    }
+    bnx_store_release((uint64_t *)arg, 1);
+    return 0;
+}
+
+static int pin_spinner(void *arg) {
+    (void)arg;
+    for (int i = 0; i < 4; i++) { /* whatever the worker's tick is at the start */
+        uint64_t is_set = 0;
+        struct bnx_scope scope;
+        struct bnx_spawn_options options = {.flags = BNX_SPAWN_PINNED};
+        CHECK_EQ(bnx_scope_open(&scope, NULL), 0);
+        CHECK_EQ(bnx_spawn_with(&scope, &options, spin_until_set, &is_set, NULL), 0);
+        CHECK_EQ(bnx_spawn(&scope, set_after_yields, &is_set), 0);
+        CHECK_EQ(bnx_scope_close(&scope), 0);
+        bnx_yield();
+    }
+    return 0;
+}
+
+/* Claim: a pinned task that does nothing but yield lets the others of its worker run. Method: one
+ * worker, so that no thief helps them; it waits for one of them. */
+TEST(task_pinned_spinner, "task.pinned_spinner_starves_nobody") {
+    sched_run(1, pin_spinner, NULL);
+}
+
 /* Claim: a pinned task runs on its worker only, and one that pins itself stays where it was.
  * Method: yields and sleeps among others that move. */
 TEST(task_pinned, "task.pinned_stays") {

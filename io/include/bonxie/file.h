@@ -19,7 +19,10 @@ BNX_EXTERN_C_BEGIN
  */
 BNX_API ssize_t bnx_read(int fd, void *buffer, size_t bytes);
 
-/** Writes up to so many bytes at the file's position, as write(2); no SIGPIPE under bnx_main. */
+/**
+ * Writes up to so many bytes at the file's position, as write(2); no SIGPIPE under bnx_main.
+ * Context: as bnx_read.
+ */
 BNX_API ssize_t bnx_write(int fd, const void *buffer, size_t bytes);
 
 /** As bnx_read at an offset of the file. */

@@ -90,6 +90,7 @@ BNX_API ssize_t bnx_send(int fd, const void *buffer, size_t bytes, int flags);
 /**
  * Receives until the buffer is full. Returns bytes; less at the end of the stream; -errno when
  * nothing was received before the error, otherwise the count so far (the next call says why).
+ * Context: as bnx_recv.
  */
 BNX_API ssize_t bnx_recv_exact(int fd, void *buffer, size_t bytes);
 

@@ -45,6 +45,8 @@ BNX_API int bnx_fork_join(struct bnx_fork *fork);
  * Calls fn over pieces of [begin, end), in parallel, and returns when all are done.
  * @param grain the largest piece; 0 = chosen from the number of workers.
  * Returns 0; -EINVAL: begin > end or fn NULL. Off a task fn runs in one piece on the caller.
+ * Context: task, suspends while others are at their pieces, or where fn does; not refused by a
+ * cancel.
  */
 BNX_API int bnx_parallel_for(size_t begin, size_t end, size_t grain,
                              void (*fn)(size_t begin, size_t end, void *arg), void *arg);

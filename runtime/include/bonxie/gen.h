@@ -127,7 +127,8 @@ BNX_API void bnx_gen_destroy(struct bnx_gen *gen);
  * Returns 0; BNX_GEN_CLOSED: clean up and return; another error < 0 that was thrown; without having
  * yielded -EDEADLK: a scope opened in the body is still open, -EPERM: the caller is not gen's body
  * (or a task it has spawned, or a function it has offloaded).
- * Context: gen's body. It may come back in another task and on another thread.
+ * Context: gen's body; never suspends the task that runs it: the call that drives gen returns. It
+ * may come back in another task and on another thread.
  */
 BNX_API int bnx_gen_yield(struct bnx_gen *gen, void *value, void **out_sent);
 
@@ -139,7 +140,7 @@ BNX_API int bnx_gen_yield(struct bnx_gen *gen, void *value, void **out_sent);
  * @param out_result receives inner's result; untouched unless 0 is returned; may be NULL.
  * Returns 0: inner has finished; the error with which it has ended; BNX_GEN_CLOSED: gen is being
  * closed, and so was inner; -EBUSY: inner runs, is delegated to or is gen itself; -EINVAL: inner is
- * NULL; and as bnx_gen_yield. Context: as bnx_gen_yield.
+ * NULL; and as bnx_gen_yield. Context: as bnx_gen_yield; suspends where inner's body does.
  */
 BNX_API int bnx_gen_yield_from(struct bnx_gen *gen, struct bnx_gen *inner, void **out_result);
 

@@ -205,24 +205,33 @@ BNX_API struct bnx_iter *bnx_iter_from_chan(struct bnx_iter_stage *stage, struct
 
 /* ---- Sinks: each uses an iterator up and closes it, whatever it returns ---- */
 
-/** Calls fn(accumulator, value) for each value. Returns 0; < 0 of next or of fn, which ends it. */
+/**
+ * Calls fn(accumulator, value) for each value. Returns 0; < 0 of next or of fn, which ends it.
+ * Context: suspends where the iterator's next or close, or fn, does.
+ */
 BNX_API int bnx_iter_fold(struct bnx_iter *iter, void *accumulator, bnx_fold_fn fn);
 
-/** Finds the first value for which fn says 1. Returns 1, with it in *out_value; 0 none; < 0. */
+/**
+ * Finds the first value for which fn says 1. Returns 1, with it in *out_value; 0 none; < 0.
+ * Context: as bnx_iter_fold.
+ */
 BNX_API int bnx_iter_find(struct bnx_iter *iter, bnx_test_fn fn, void *arg, void **out_value);
 
 /**
  * Writes the values to an array. What they point to must last longer than the next call.
  * @param out_count receives how many were written, also on failure.
- * Returns 0; -ENOSPC: there was one more than values_max; < 0 of next.
+ * Returns 0; -ENOSPC: there was one more than values_max; < 0 of next. Context: as bnx_iter_fold.
  */
 BNX_API int bnx_iter_collect(struct bnx_iter *iter, void **out_values, size_t values_max,
                              size_t *out_count);
 
-/** Calls fn(value, arg) for each value. Returns as bnx_iter_fold. */
+/** Calls fn(value, arg) for each value. Returns and context as bnx_iter_fold. */
 BNX_API int bnx_iter_for_each(struct bnx_iter *iter, bnx_each_fn fn, void *arg);
 
-/** Counts the values. Returns 0 or < 0 of next; *out_count is how many came before it. */
+/**
+ * Counts the values. Returns 0 or < 0 of next; *out_count is how many came before it.
+ * Context: as bnx_iter_fold.
+ */
 BNX_API int bnx_iter_count(struct bnx_iter *iter, size_t *out_count);
 
 BNX_EXTERN_C_END

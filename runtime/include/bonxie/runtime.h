@@ -98,7 +98,7 @@ BNX_API int bnx_runtime_run(struct bnx_runtime *runtime, bnx_task_fn fn, void *a
 /**
  * Asks the runtime to stop: its root scope is cancelled, so every suspending call says -ECANCELED;
  * later spawns into it fail with -ESHUTDOWN. Does not wait.
- * Context: any thread, tasks included; not a signal handler. Returns 0; again: 0.
+ * Context: any thread, tasks included, never suspends; not a signal handler. Returns 0; again: 0.
  */
 BNX_API int bnx_runtime_stop(struct bnx_runtime *runtime);
 

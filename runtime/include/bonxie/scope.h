@@ -21,7 +21,8 @@
  * Cleaning up after a cancel needs calls that wait. A shield is a scope (BNX_SCOPE_SHIELD) whose
  * tasks, its opener among them, do not see a cancel that comes from above; deferred functions run
  * in one. From the cancel on they have a grace period; when it is spent the shield breaks, and one
- * grace period later what still lives beneath it is reported through the log callback.
+ * grace period later its opener and up to eight of its tasks that still live are reported through
+ * the log callback.
  */
 #ifndef BONXIE_SCOPE_H
 #define BONXIE_SCOPE_H
@@ -38,7 +39,8 @@ enum bnx_scope_policy {
     BNX_SCOPE_COLLECT = 1,   /* an error cancels nobody; close returns the first one */
     BNX_SCOPE_SUPERVISE = 2, /* an error cancels nobody, is logged, and close returns 0 */
     BNX_SCOPE_RACE = 3       /* the first result >= 0 cancels the others and is what close returns;
-                                when all failed, the first error */
+                                when all failed, the first error; when none has ended by itself,
+                                -ECANCELED; 0 when nothing was spawned */
 };
 
 enum bnx_scope_flags {
@@ -117,7 +119,8 @@ struct bnx_scope {
  * Opens a scope in the calling task. Scopes nest: the last one opened is the first one closed.
  * @param options NULL for defaults.
  * Returns 0; -EPERM off a task; -EINVAL (an unknown policy, flag or class); -ENOMEM (a deadline and
- * a shield need a timer). Never suspends; about 10 ns.
+ * a shield need a timer); -EAGAIN (nested deeper than 65534, counted over all tasks above). Never
+ * suspends; about 10 ns.
  */
 BNX_API int bnx_scope_open(struct bnx_scope *scope, const struct bnx_scope_options *options);
 
@@ -134,7 +137,9 @@ BNX_API int bnx_scope_close(struct bnx_scope *scope);
 /**
  * Cancels a scope: every suspending call in it, and in scopes beneath it, returns -ECANCELED.
  * @param reason an -errno for the record; 0 = -ECANCELED. The first cancel counts.
- * Context: any thread, while the scope is open; never suspends.
+ * Context: any thread that knows that bnx_scope_close has not returned: the opener, a task beneath,
+ * a holder (bnx_scope_hold), or who finds the scope in a registry from which a deferred function
+ * takes it out. Never suspends.
  */
 BNX_API void bnx_scope_cancel(struct bnx_scope *scope, int reason);
 
@@ -202,7 +207,7 @@ BNX_API int bnx_defer(struct bnx_scope *scope, void (*fn)(void *arg), void *arg)
 /**
  * Returns, in a deferred function, why the scope ends: what bnx_scope_close will return when that
  * is an error, else -ECANCELED or -ETIMEDOUT when the opener is cancelled from above, else 0.
- * Elsewhere 0.
+ * Elsewhere 0. Context: anywhere; never suspends.
  */
 BNX_API int bnx_defer_error(void);
 
@@ -219,7 +224,8 @@ BNX_API int bnx_timeout(uint64_t ns, bnx_task_fn fn, void *arg);
  * @param scope NULL = the root scope of the calling task's runtime: its error cancels nobody.
  * Returns 0: fn will be called exactly once, also when the scope is cancelled before it starts.
  * -ECANCELED: the scope is cancelled; -EAGAIN: tasks_max, or the scope's children_max; -ENOMEM;
- * -EPERM: off a task; -EINVAL: fn is NULL; -ESHUTDOWN: the runtime stops. On failure fn is never
+ * -EPERM: off a task; -EINVAL: fn is NULL, or the scope is another
+ * runtime's; -ESHUTDOWN: the runtime stops. On failure fn is never
  * called.
  * Context: the scope's opener or a task beneath it; never suspends. About 10 ns; the task gets a
  * stack only when it has to wait.
@@ -256,9 +262,10 @@ struct bnx_spawn_options {
 /**
  * Spawns with options and, if wanted, a handle.
  * @param options NULL for defaults.
- * @param out_task receives the handle; NULL: none. It is borrowed from the scope and valid until
- *   bnx_scope_close has returned; a handle of the root scope (scope NULL) ends with exactly one
- *   bnx_join or bnx_task_detach.
+ * @param out_task receives the handle; NULL: none. It is borrowed from the scope: valid for the
+ *   opener until bnx_scope_close is called, for tasks beneath as long as they live, and for others
+ *   while they hold the scope (bnx_scope_hold); a handle of the root scope (scope NULL) ends with
+ *   exactly one bnx_join or bnx_task_detach.
  * Returns as bnx_spawn; -EINVAL also for an unknown flag, start or class, for a worker that does
  * not exist, and for BNX_START_MANUAL without out_task; -EPERM also for BNX_START_MANUAL into a
  * scope that the calling task has not opened, but for the root scope.
