@@ -42,7 +42,7 @@ bool bnx_plant_is_set(const char *name);
 #define BNX_PLANT(name) 0
 #endif
 
-/* A place where a task may wait (suspension.h): there a test may cancel it, in builds with plants. */
+/* A place where a task may wait (suspension.h): tests cancel it there, in builds with plants. */
 #if BNX_PLANTS
 #define BNX_SUSPENSION(task) bnx_suspension_point(task)
 #else

@@ -160,7 +160,7 @@ static inline int admit_spawn(struct bnx_task *self, struct bnx_scope **scope, b
         return -EINVAL; /* its cancels are not seen over here */
     }
     if (bnx_unlikely(refuses(self, *scope))) {
-        return -ECANCELED;
+        return (*scope)->owner == NULL ? -ESHUTDOWN : -ECANCELED; /* a stop cancels the root */
     }
     if (bnx_unlikely((*scope)->children_max != 0) && !bnx_scope_count_limited(*scope)) {
         return -EAGAIN;

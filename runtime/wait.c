@@ -77,6 +77,7 @@ int bnx_op_begin(struct bnx_task *self) {
         return error;
     }
     bnx_scope_make_findable(self);
+    BNX_SUSPENSION(self); /* as in bnx_wait_publish */
     struct bnx_worker *worker = bnx_worker_current();
     uint64_t sequence = bnx_wait_next_sequence(self);
     self->worker = (uint16_t)worker->index;

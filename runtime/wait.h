@@ -66,6 +66,7 @@ static inline int bnx_wait_publish(struct bnx_task *self) {
         return error;
     }
     bnx_scope_make_findable(self);
+    BNX_SUSPENSION(self); /* a cancel that comes now finds nobody waiting */
     (void)bnx_wait_publish_always(self);
     if (BNX_PLANT(wait_no_reread)) {
         return 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The table of all calls that suspend: how each is made to wait, what ends its wait, what it returns.
+ * The table of all calls that suspend: how each is made to wait, what ends that, what it returns.
  *
  * Concepts
  *   row      a call of the public API in one situation in which it waits.

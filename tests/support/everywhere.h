@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Runs a scenario again and again, cancelled at its 1st, 2nd, 3rd, ... place where it may wait, until
- * a run ends untouched (runtime/suspension.h). Each run must end; with 0 or as cancelled; and leave
+ * Runs a scenario again and again, cancelled at its 1st, 2nd, ... place where it may wait, until a
+ * run ends untouched (runtime/suspension.h). Each run must end; with 0 or as cancelled; and leave
  * no task. Memory is the address sanitizer's to watch, and what else is to be conserved the
  * scenario's: it checks that itself at its end, cancelled or not.
  */

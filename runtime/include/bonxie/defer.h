@@ -118,7 +118,8 @@ static inline void bnx_scope_block_leave(struct bnx_scope_block *block) {
 /**
  * Runs the block that follows with `type variable = enter`, and calls leave(&variable) at its end.
  * @param type without commas and arrays; @param enter an expression of that type; @param leave the
- *   name of a function that takes a pointer to the variable.
+ *   name of a function that takes a pointer to the variable. It runs in no shield: in a cancelled
+ *   scope its waits say so at once. What must wait to clean up is for bnx_defer (scope.h).
  */
 #define BNX_WITH(type, variable, enter, leave)                                                     \
     BNX_WITH_AS(type, variable, enter, leave, BNX_DEFER_UNIQUE(bnx_with_turn_))

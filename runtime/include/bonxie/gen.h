@@ -25,7 +25,9 @@
  * runtime in which it was made is gone. While it runs, every other call is -EBUSY.
  *
  * What a body has opened it must have closed when it yields: scopes (checked), forks, pins. It may
- * hold locks and memory over a yield: close, and so destroy, gives it the chance to clean up.
+ * hold memory and tokens over a yield: close, and so destroy, gives it the chance to clean up. A
+ * mutex belongs to the task or thread that locked it: hold one over a yield only where nobody else
+ * drives, closes or destroys the generator.
  */
 #ifndef BONXIE_GEN_H
 #define BONXIE_GEN_H

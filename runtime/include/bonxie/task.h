@@ -110,7 +110,7 @@ struct bnx_task_info {
  * or ends meanwhile may be missed.
  * @param fn returns 0 to go on; info is borrowed for the call. It may do what the caller may.
  * Returns 0, or the first other value of fn.
- * Context: any thread, while the runtime is there; never suspends, but for fn; not a signal handler.
+ * Context: any thread, while the runtime is there; never suspends, but for fn; no signal handler.
  */
 BNX_API int bnx_tasks_foreach(struct bnx_runtime *runtime,
                               int (*fn)(const struct bnx_task_info *info, void *arg), void *arg);
