@@ -8,6 +8,7 @@
 #include "runtime/progress_pvt.h"
 
 #include <bonxie/offload.h>
+#include <bonxie/scope.h>
 
 #include <errno.h>
 #include <stdbool.h>
@@ -256,8 +257,14 @@ void bnx_progress_finish(struct bnx_progress *progress) {
     progress->timer = NULL;
     struct line line;
     compose(progress, &line, true);
-    /* A cancelled task may not offload, and its user wants to see how far it came. */
+    /* It comes also when the job was cancelled, and a full pipe must not hold a worker. */
+    struct bnx_scope shield;
+    const struct bnx_scope_options options = {.flags = BNX_SCOPE_SHIELD, .name = "progress"};
+    bool is_shielded = bnx_scope_open(&shield, &options) == 0;
     if (bnx_offload(write_line, &line) < 0) {
         (void)write_line(&line);
+    }
+    if (is_shielded) {
+        (void)bnx_scope_close(&shield);
     }
 }

@@ -441,7 +441,8 @@ void *bnx_worker_take_global(struct bnx_worker *worker) {
 /* LATENCY has been served often enough: what it kept waiting, the global queue included. */
 static void *pick_kept_waiting(struct bnx_worker *worker) {
     worker->latency_streak = 0;
-    void *item = (worker->tick & 1) != 0 ? bnx_worker_take_global(worker) : NULL;
+    worker->is_global_turn = !worker->is_global_turn;
+    void *item = worker->is_global_turn ? bnx_worker_take_global(worker) : NULL;
     item = item != NULL ? item : pick_usual(worker);
     return item != NULL ? item : bnx_worker_take_global(worker);
 }

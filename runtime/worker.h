@@ -111,6 +111,7 @@ struct bnx_worker {
     uint32_t slices_kept;         /* slices that a task went on with although others may be ready */
     uint32_t next_streak;         /* times in a row that the next slot was served */
     uint32_t latency_streak;      /* times in a row that LATENCY was served; runtime_pvt.h */
+    bool is_global_turn;          /* when LATENCY has kept others waiting: the global queue first */
     uint32_t batch_passed;        /* times that BATCH, which may wait, was passed over */
     bool is_searching;            /* counted in idle.searching */
     uint64_t now_ns;              /* the clock as last read */

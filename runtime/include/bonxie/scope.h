@@ -146,7 +146,8 @@ BNX_API void bnx_scope_cancel(struct bnx_scope *scope, int reason);
 /**
  * Records that the opener itself has failed, as if it were a child: the policy decides what
  * follows.
- * @param error < 0. -ECANCELED from the scope's own cancel is no error here either.
+ * @param error < 0. -ECANCELED from the scope's own cancel, and -ETIMEDOUT from its own deadline,
+ *   are no errors, neither here nor as what a task returns.
  * Context: the opener; never suspends.
  */
 BNX_API void bnx_scope_fail(struct bnx_scope *scope, int error);
