@@ -288,7 +288,8 @@ bool bnx_cancel_find_from(const struct bnx_task *task, const struct bnx_scope *s
     out_found->is_own = false;
     for (;;) { /* ends at the root, whose owner is NULL */
         for (; scope != NULL && scope->owner == task; scope = scope->parent) {
-            if (is_cancelled_scope(scope, out_found)) {
+            if (is_cancelled_scope(scope, out_found) &&
+                (scope == start || !BNX_PLANT(cancel_of_own_scope_only))) {
                 out_found->is_own = scope == start;
                 return true;
             }

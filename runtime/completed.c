@@ -124,7 +124,7 @@ static void close_iter(struct bnx_iter *iter) {
     for (size_t i = 0; i < completed->count; i++) {
         struct entry *entry = &completed->entries[i];
         if (entry->is_added && !BNX_PLANT(completed_leave_registered)) {
-            entry->waitable->ops->remove(entry->waitable, &entry->waiter);
+            bnx_waitable_ops_of(entry->waitable)->remove(entry->waitable, &entry->waiter);
         }
     }
     bnx_os.release(completed);
@@ -136,7 +136,7 @@ int bnx_as_completed(struct bnx_waitable *const *waitables, size_t count,
         return -EINVAL;
     }
     for (size_t i = 0; i < count; i++) {
-        if (waitables[i] == NULL || waitables[i]->ops->hands_out) {
+        if (waitables[i] == NULL || bnx_waitable_ops_of(waitables[i])->hands_out) {
             return -EINVAL;
         }
     }
@@ -154,7 +154,7 @@ int bnx_as_completed(struct bnx_waitable *const *waitables, size_t count,
         struct entry *entry = &completed->entries[i];
         *entry =
             (struct entry){.waiter = {.fire = fire, .owner = completed}, .waitable = waitables[i]};
-        entry->is_added = waitables[i]->ops->add(waitables[i], &entry->waiter);
+        entry->is_added = bnx_waitable_ops_of(waitables[i])->add(waitables[i], &entry->waiter);
         if (!entry->is_added) {
             bnx_lock_acquire(&completed->lock); /* L1 */
             append(completed, entry);

@@ -119,7 +119,7 @@ static void check(struct bnx_mutex *mutex) {
 
 static inline bool take_free(struct bnx_mutex *mutex) {
     uint32_t none = 0;
-    return bnx_cas_acquire(&mutex->word, &none, LOCKED); /* M1 */
+    return bnx_cas_acquire(&mutex->word, &none, LOCKED) || BNX_PLANT(mutex_lets_all_in); /* M1 */
 }
 
 /* ---- Under `lock` ---- */

@@ -82,7 +82,7 @@ static bool case_take(struct bnx_case *one) {
     }
     if (one->kind == BNX_CASE_KIND_WAIT) {
         struct bnx_waitable *waitable = one->object;
-        return waitable->ops->take(waitable, one->item, &one->result);
+        return bnx_waitable_ops_of(waitable)->take(waitable, one->item, &one->result);
     }
     int result; /* the case's own stays as it was when nothing happens */
     bool is_over = bnx_chan_take(one->object, direction_of(one), one->item, &result);
@@ -99,7 +99,7 @@ static bool case_add(struct bnx_case *one, struct bnx_sleeper *sleeper) {
     bnx_waiter_init(&one->waiter, sleeper, one->item);
     if (one->kind == BNX_CASE_KIND_WAIT) {
         struct bnx_waitable *waitable = one->object;
-        return waitable->ops->add(waitable, &one->waiter);
+        return bnx_waitable_ops_of(waitable)->add(waitable, &one->waiter);
     }
     return bnx_chan_add(one->object, direction_of(one), &one->waiter);
 }
@@ -110,7 +110,7 @@ static void case_remove(struct bnx_case *one) {
     }
     if (one->kind == BNX_CASE_KIND_WAIT) {
         struct bnx_waitable *waitable = one->object;
-        waitable->ops->remove(waitable, &one->waiter);
+        bnx_waitable_ops_of(waitable)->remove(waitable, &one->waiter);
     } else {
         bnx_chan_remove(one->object, direction_of(one), &one->waiter);
     }

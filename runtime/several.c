@@ -90,7 +90,7 @@ static bool look(struct call *call) {
         }
         struct bnx_waitable *waitable = call->waitables[i];
         int result;
-        if (!waitable->ops->take(waitable, NULL, &result)) {
+        if (!bnx_waitable_ops_of(waitable)->take(waitable, NULL, &result)) {
             pending++;
             continue;
         }
@@ -121,7 +121,7 @@ static enum registered register_all(struct call *call) {
         }
         struct bnx_waitable *waitable = call->waitables[i];
         entry->waiter = (struct bnx_waiter){.fire = fire, .owner = call, .result = -EINPROGRESS};
-        if (waitable->ops->add(waitable, &entry->waiter)) {
+        if (bnx_waitable_ops_of(waitable)->add(waitable, &entry->waiter)) {
             entry->is_added = true;
             continue;
         }
@@ -129,7 +129,7 @@ static enum registered register_all(struct call *call) {
             return LOOK_AGAIN; /* not taken: see the head */
         }
         int result;
-        if (!waitable->ops->take(waitable, NULL, &result)) {
+        if (!bnx_waitable_ops_of(waitable)->take(waitable, NULL, &result)) {
             return LOOK_AGAIN; /* it was there and is not any more */
         }
         entry->waiter.result = result;
@@ -148,7 +148,7 @@ static void remove_all(struct call *call, const struct bnx_waiter *winner) {
     for (size_t i = 0; i < call->count; i++) {
         struct entry *entry = &call->entries[i];
         if (entry->is_added && &entry->waiter != winner && !BNX_PLANT(several_leave_registered)) {
-            call->waitables[i]->ops->remove(call->waitables[i], &entry->waiter);
+            bnx_waitable_ops_of(call->waitables[i])->remove(call->waitables[i], &entry->waiter);
         }
         entry->is_added = false;
     }
@@ -193,7 +193,8 @@ static int check_waitables(const struct call *call) {
     struct bnx_task *self = call->sleeper.task;
     for (size_t i = 0; i < call->count; i++) {
         struct bnx_waitable *waitable = call->waitables[i];
-        if (waitable == NULL || (waitable->ops->hands_out && call->until != UNTIL_FIRST)) {
+        if (waitable == NULL ||
+            (bnx_waitable_ops_of(waitable)->hands_out && call->until != UNTIL_FIRST)) {
             return -EINVAL;
         }
         if (self != NULL && waitable == &self->waitable) {

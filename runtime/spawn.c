@@ -159,7 +159,7 @@ static inline int admit_spawn(struct bnx_task *self, struct bnx_scope **scope, b
     if (bnx_unlikely((*scope)->runtime != self->runtime)) {
         return -EINVAL; /* its cancels are not seen over here */
     }
-    if (bnx_unlikely(refuses(self, *scope))) {
+    if (bnx_unlikely(refuses(self, *scope)) && !BNX_PLANT(spawn_into_cancelled)) {
         return (*scope)->owner == NULL ? -ESHUTDOWN : -ECANCELED; /* a stop cancels the root */
     }
     if (bnx_unlikely((*scope)->children_max != 0) && !bnx_scope_count_limited(*scope)) {
@@ -264,7 +264,8 @@ static void keep_handle(struct bnx_scope *scope, struct bnx_task *task) {
     add_flags(task, BNX_TASK_KEEP_HANDLE);
     if (scope->owner == NULL) {
         add_flags(task, BNX_TASK_ROOT_HANDLE);
-        bnx_store_relaxed(&task->handle_count, 2); /* not shared yet */
+        bnx_store_relaxed(&task->handle_count,
+                          BNX_PLANT(handle_not_counted) ? 1 : 2); /* not shared */
         return;
     }
     bnx_lock_acquire(bnx_scope_lock(scope)); /* S2 */

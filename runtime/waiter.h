@@ -173,4 +173,13 @@ static inline struct bnx_waiter *bnx_waiter_list_claim(struct bnx_waiter_list *l
     return NULL;
 }
 
+/**
+ * What a waitable is. An atomic read: of several that ask a semaphore for its waitable first, the
+ * losers' CAS may still be under way, and ThreadSanitizer takes one that fails for a write.
+ */
+static inline const struct bnx_waitable_ops *
+bnx_waitable_ops_of(const struct bnx_waitable *waitable) {
+    return bnx_load_relaxed(&waitable->ops); /* set before the caller had the waitable */
+}
+
 #endif
