@@ -10,9 +10,10 @@
 # Works as root or through sudo, on a bare debootstrap tree as well; needs /bin/sh and dpkg alone.
 set -eu
 
-# libclang-rt-14-dev: clang's sanitizer runtimes.
+# libclang-rt-14-dev: clang's sanitizer runtimes. llvm: their symbolizer, without which a report names
+# no function.
 base="
-    gcc g++ libc6-dev clang libclang-rt-14-dev cmake ninja-build make pkg-config git
+    gcc g++ libc6-dev clang libclang-rt-14-dev llvm cmake ninja-build make pkg-config git
     liburing-dev libck-dev libbenchmark-dev python3
 "
 more="

@@ -8,16 +8,18 @@
 
 #include <bonxie/bonxie.h>
 
+#include <stdatomic.h>
 #include <stdio.h>
 
 #define PAUSE_NS UINT64_C(500000000)
 #define STEPS_MAX 16
 
-/* What happened, in order. Never two at once: whoever writes has been woken by who wrote before. */
+/* What happened, in order. Usually whoever writes has been woken by who wrote before; after a
+ * cancel two may write at once, each a line of his own. Read when all have ended. */
 struct trace {
     const char *who[STEPS_MAX];
     const char *what[STEPS_MAX];
-    size_t count;
+    atomic_size_t count;
 };
 
 struct sum {
@@ -27,9 +29,10 @@ struct sum {
 };
 
 static void note(struct trace *trace, const char *who, const char *what) {
-    if (trace->count < STEPS_MAX) {
-        trace->who[trace->count] = who;
-        trace->what[trace->count++] = what;
+    size_t step = atomic_fetch_add(&trace->count, 1);
+    if (step < STEPS_MAX) {
+        trace->who[step] = who;
+        trace->what[step] = what;
     }
 }
 

@@ -88,7 +88,9 @@ def ctrl_c(program):
             continue
         require(child.returncode == 130, "SIGINT exits with 130", child.returncode)
         require(out == f"cancelled: all {sleepers} have ended\n", "all have ended", out)
-        require(err == "", "nothing is left behind", err)
+        # The machine may be busy enough for the watchdog to say so; a task left behind is not that.
+        reports = [line for line in err.splitlines() if " stalled for " not in line]
+        require(reports == [], "nothing is left behind", err)
     with start(program, "--stubborn") as child:
         child.send_signal(signal.SIGINT)
         line = child.stdout.readline()
