@@ -216,9 +216,36 @@ static void note_call(struct bnx_timer *timer, void *arg) {
 
 #define HUNGRY_TIMERS 8
 
+struct crew {
+    uint64_t waiting;
+    struct bnx_future *all;
+};
+
+static int wait_for_all(void *arg) {
+    struct crew *crew = arg;
+    if (bnx_fetch_add_acq_rel(&crew->waiting, 1) + 1 == 2 * HUNGRY_TIMERS) {
+        CHECK_EQ(bnx_future_set(crew->all, NULL), 0);
+    }
+    return bnx_future_await(crew->all, NULL);
+}
+
+/* A callback is a task and runs on a stack: here are enough of them for all, wherever they run. */
+static void make_stacks(void) {
+    struct bnx_scope scope;
+    struct crew crew = {.waiting = 0};
+    CHECK_EQ(bnx_future_create(&crew.all), 0);
+    CHECK_EQ(bnx_scope_open(&scope, NULL), 0);
+    for (int i = 0; i < 2 * HUNGRY_TIMERS; i++) {
+        CHECK_EQ(bnx_spawn(&scope, wait_for_all, &crew), 0);
+    }
+    CHECK_EQ(bnx_scope_close(&scope), 0);
+    bnx_future_unref(crew.all);
+}
+
 static int fire_without_memory(void *arg) {
     (void)arg;
     uint64_t calls = 0;
+    make_stacks();
     struct bnx_timer *timers[HUNGRY_TIMERS];
     for (int i = 0; i < HUNGRY_TIMERS; i++) {
         timers[i] = create((struct bnx_timer_options){.fn = note_call, .arg = &calls});
