@@ -72,8 +72,9 @@ void bnx_worker_rescue_wait(struct bnx_worker *victim) {
     if (bnx_load_seq_cst(&victim->owner_busy) == 0) { /* W2 W3 */
         return;
     }
-    /* A driver may keep the service while it sleeps. Such a worker has said that it is parked before
-     * it entered the service, so the wake is not lost, and it does not enter again while we wait. */
+    /* A driver may keep the service while it sleeps. Such a worker has said that it is parked
+     * before it entered the service, so the wake is not lost, and it does not enter again while we
+     * wait. */
     bnx_runtime_wake(victim->runtime, victim->index);
     while (bnx_load_seq_cst(&victim->owner_busy) != 0) { /* W2 W3; ends: see above */
         pause_or_yield(&tries);

@@ -73,7 +73,10 @@ def racy(program):
     for guard in ("strand", "mutex"):
         printed = run(program, *order, "--guard", guard, environment=environment)
         check_sales(printed, 5, 1000)
-    code, _, err = run(program, *order, "--guard", "none", environment=environment)
+    for _ in range(20):  # on a busy machine the buyers may happen to come one after the other
+        code, _, err = run(program, *order, "--guard", "none", environment=environment)
+        if code != 0:
+            break
     require(code == 66 and "data race" in err and re.search(r"in (take_guarded|ask_for_more)", err),
             "without a guard ThreadSanitizer finds the race", (code, err))
 
