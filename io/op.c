@@ -9,13 +9,26 @@
 
 #include <errno.h>
 
+/* An operation on one of the kernel's own threads that a cancel's signal has interrupted may end
+ * with a code that is the kernel's alone, ERESTARTSYS and its like: to us it is an interruption. */
+#define RESTART_FIRST 512
+#define RESTART_LAST 516
+
+static bool is_interrupted(int32_t result) {
+    return result == -EINTR || (result <= -RESTART_FIRST && result >= -RESTART_LAST &&
+                                !BNX_PLANT(op_restart_code_is_error));
+}
+
 /* The kernel's answer to a cancel: by the task's scope, by bnx_close, or by nobody that we know. */
 static ssize_t explain_cancel(struct bnx_task *self, const struct bnx_op *op) {
     if (op->is_closed) {
         return -EBADF;
     }
     int error = bnx_task_cancel_check(self);
-    return error != 0 ? error : op->result;
+    if (error != 0) {
+        return error;
+    }
+    return is_interrupted(op->result) ? -EINTR : op->result;
 }
 
 /* Hands the op to the driver of the worker that the task is on; the task then waits in it. */
@@ -52,7 +65,7 @@ ssize_t bnx_op_run(struct bnx_op *op, enum bnx_wait_reason reason) {
     }
     bnx_op_park(self, reason, op->fd);
     bool is_lost = BNX_PLANT(cancel_beats_success) && bnx_task_cancel_check(self) != 0;
-    if (op->result == -ECANCELED || op->result == -EINTR || is_lost) {
+    if (op->result == -ECANCELED || is_interrupted(op->result) || is_lost) {
         return explain_cancel(self, op);
     }
     return op->result;
