@@ -208,6 +208,12 @@ static void report(const struct call *call, int *out_results, size_t *out_index)
     if (out_results != NULL) {
         for (size_t i = 0; i < call->count; i++) {
             out_results[i] = call->entries[i].waiter.result;
+            if (out_results[i] == -EINPROGRESS) {
+                /* The search may have ended before it came to this one. It happens once: no take
+                 * uses it up, and what is not done leaves the result alone. */
+                struct bnx_waitable *waitable = call->waitables[i];
+                (void)bnx_waitable_ops_of(waitable)->take(waitable, NULL, &out_results[i]);
+            }
         }
     }
     if (out_index != NULL && is_decisive(call, call->decision->waiter.result)) {

@@ -142,9 +142,13 @@ static int collect(void *arg) {
  * an index divisible by `failing` fail with -1000 - index. */
 static void complete_backwards(struct several *several, bnx_task_fn fn, int count, int failing) {
     struct bnx_scope scope;
+    struct bnx_task *task = NULL;
     CHECK_EQ(bnx_scope_open(&scope, NULL), 0);
     make_futures(several);
-    CHECK_EQ(bnx_spawn(&scope, fn, several), 0);
+    CHECK_EQ(bnx_spawn_with(&scope, NULL, fn, several, &task), 0);
+    while (bnx_task_state(task) != BNX_TASK_PARKED) { /* ends: it registers, then parks */
+        bnx_yield();
+    }
     for (int i = MANY - 1; i >= MANY - count; i--) {
         bnx_yield();
         CHECK_EQ(bnx_load_relaxed(&several->outcome),
