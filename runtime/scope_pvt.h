@@ -44,9 +44,10 @@
  *   S3 linked     store-release of is_linked -> load-acquire in make_findable: the scope is in its
  *                 parent's list, and at 2 so is its whole chain.
  *   S4 shield     opening links the shield under its parent's lock (S2) and then looks for a cancel
- *                 above; a canceller sets its flag and then walks, under that lock: who comes second
- *                 sees what the first has done, so one of them starts the grace period. CAS acq_rel
- *                 of state: only one. ARMED, store-release -> close's load-acquire: the timers.
+ *                 above; a canceller sets its flag and then walks, under that lock: who comes
+ *                 second sees what the first has done, so one of them starts the grace period. CAS
+ *                 acq_rel of state: only one. ARMED, store-release -> close's load-acquire: the
+ *                 timers.
  *   S5 break      store-release of is_broken before the epoch's fetch_add (T2) -> load-acquire in
  *                 the walk up.
  */
