@@ -23,7 +23,7 @@ static struct {
 
 __attribute__((constructor)) static void read_environment(void) {
     const char *text = secure_getenv("BONXIE_CANCEL_AT");
-    if (BNX_PLANTS && text != NULL) {
+    if (text != NULL) {
         program.target = strtoull(text, NULL, 10);
     }
 }

@@ -2,7 +2,8 @@
 /*
  * Cancelling a task wherever it may wait, one place after the other: for tests.
  *
- * Each look at the cancel state and each park is a place (BNX_SUSPENSION, in builds with plants).
+ * Only builds with plants have it. Each look at the cancel state and each park is a place
+ * (BNX_SUSPENSION).
  * They are counted beneath one scope, and at the count that was asked for the scope is cancelled:
  * by the task itself, before it looks, or when its wait is published and it is about to park. In
  * whole programs BONXIE_CANCEL_AT=N stops the runtime of the task that comes to the N-th, as a
