@@ -82,8 +82,7 @@ bool bnx_task_renew(struct bnx_worker *worker, struct bnx_task *task) {
 
 /* A spawned task goes where it is cheapest: the spawner's deque, from which its scope's close takes
  * it, a thief steals it, or the next suspension moves it to the runq. */
-static inline void submit(struct bnx_runtime *runtime, struct bnx_worker *worker,
-                          struct bnx_task *task) {
+static inline void submit(struct bnx_worker *worker, struct bnx_task *task) {
     if (worker == NULL) {
         bnx_task_ready(task);
         return;
@@ -105,7 +104,6 @@ static inline void submit(struct bnx_runtime *runtime, struct bnx_worker *worker
     if (unstarted > 1) {
         bnx_worker_wake_one(worker);
     }
-    (void)runtime;
 }
 
 /* Counts one unit of the spawner's slice; a spawn never suspends, so the debt is paid later. */
@@ -216,7 +214,7 @@ int bnx_spawn(struct bnx_scope *scope, bnx_task_fn fn, void *arg) {
     }
     count_child(scope, self);
     spend_spawn(worker);
-    submit(worker->runtime, worker, task);
+    submit(worker, task);
     return 0;
 }
 
@@ -253,7 +251,7 @@ int bnx_spawn_copy(struct bnx_scope *scope, bnx_task_fn fn, const void *arg, siz
     }
     count_child(scope, self);
     spend_spawn(worker);
-    submit(worker->runtime, worker, task);
+    submit(worker, task);
     return 0;
 }
 
@@ -359,7 +357,7 @@ int bnx_spawn_with(struct bnx_scope *scope, const struct bnx_spawn_options *opti
     if (is_manual) {
         return leave_unstarted(worker, task, out_task);
     }
-    submit(worker->runtime, worker, task);
+    submit(worker, task);
     if (out_task != NULL) {
         *out_task = task;
     }
@@ -385,6 +383,6 @@ int bnx_spawn_root(struct bnx_runtime *runtime, bnx_task_fn fn, void *arg, const
         bnx_scope_child_left(&runtime->root);
         return error;
     }
-    submit(runtime, worker, task);
+    submit(worker, task);
     return 0;
 }
