@@ -29,6 +29,7 @@
 #include "runtime/clock.h"
 #include "runtime/runtime_pvt.h"
 #include "runtime/scope_pvt.h"
+#include "runtime/sync_pvt.h"
 #include "runtime/timer.h"
 #include "runtime/waiter.h"
 #include "runtime/waitq.h"
@@ -62,47 +63,6 @@ _Static_assert(offsetof(struct bnx_timer, waitable) == BNX_KIND_OFFSET, "bnx_kin
 static struct bnx_worker *worker_of(const struct bnx_timer *timer) {
     struct bnx_worker *worker = bnx_worker_current();
     return worker != NULL && worker->runtime == timer->runtime ? worker : NULL;
-}
-
-/* ---- Waking ---- */
-
-/*
- * Claims all waiters of a list, under the lock, and chains those that somebody must wake. Whoever
- * is named in a wakee sleeps until he is woken, so his waiter's links are there to be used: next
- * for the chain, prev for the wakee, with bit 0 set for a thread's.
- */
-static struct bnx_waiter *claim_all(struct bnx_waiter_list *list) {
-    struct bnx_waiter *first = NULL;
-    struct bnx_waiter **end = &first;
-    struct bnx_wakee wakee;
-    struct bnx_waiter *waiter;
-    while ((waiter = bnx_waiter_list_claim(list, 0, &wakee)) != NULL) { /* ends: one fewer */
-        uintptr_t who =
-            wakee.task != NULL ? (uintptr_t)wakee.task : (uintptr_t)wakee.block | (uintptr_t)1;
-        if (who != 1) {
-            waiter->prev = (struct bnx_waiter *)who;
-            waiter->next = NULL;
-            *end = waiter;
-            end = &waiter->next;
-        }
-    }
-    return first;
-}
-
-/* Under no lock; the timer may be gone. */
-static void wake_all(struct bnx_waiter *waiter) {
-    while (waiter != NULL) { /* ends: a private chain */
-        struct bnx_waiter *next = waiter->next;
-        uintptr_t who = (uintptr_t)waiter->prev;
-        struct bnx_wakee wakee = {NULL, NULL};
-        if ((who & 1) == 0) {
-            wakee.task = (struct bnx_task *)who;
-        } else {
-            wakee.block = (struct bnx_thread_block *)(who & ~(uintptr_t)1);
-        }
-        bnx_wakee_wake(&wakee);
-        waiter = next;
-    }
 }
 
 /* ---- A timer as a waitable ---- */
@@ -186,7 +146,8 @@ static void wait_ended(const struct bnx_timer *timer) {
 
 /* After a call of fn: whether it is to be called again. When not, the timer may be gone. */
 static bool goes_on(struct bnx_timer *timer) {
-    struct bnx_waiter *enders = NULL;
+    struct bnx_wake_chain enders;
+    bnx_wake_chain_init(&enders);
     bnx_lock_acquire(&timer->lock); /* L1 */
     bool is_doomed = timer->is_doomed;
     bool is_due = timer->fires_left != 0 && !is_doomed;
@@ -194,7 +155,7 @@ static bool goes_on(struct bnx_timer *timer) {
         timer->fires_left--;
     } else {
         timer->is_running = false;
-        enders = claim_all(&timer->enders);
+        bnx_wake_chain_claim_all(&enders, &timer->enders, 0);
     }
     bnx_lock_release(&timer->lock); /* L1 */
     if (is_doomed) {
@@ -202,7 +163,7 @@ static bool goes_on(struct bnx_timer *timer) {
         bnx_store_relaxed(&self->flags, (uint8_t)(self->flags & ~BNX_TASK_KEEP_HANDLE));
         bnx_os.release(timer);
     }
-    wake_all(enders);
+    bnx_wake_chain_wake(&enders);
     return is_due;
 }
 
@@ -298,7 +259,7 @@ static void arm(struct bnx_timer *timer, struct bnx_timer_node *node, uint64_t d
  * Under the lock. A node that stays with the timer goes to the wheel of the worker that runs this:
  * a rescuer has no other. */
 static struct bnx_task *expire(struct bnx_timer *timer, struct bnx_timer_node *node,
-                               struct bnx_waiter **out_waiters) {
+                               struct bnx_wake_chain *waiters) {
     uint64_t armed_ns = bnx_wheel_timer_deadline_ns(&node->timer);
     struct bnx_task *callback = NULL;
     uint64_t fired_ns;
@@ -309,7 +270,7 @@ static struct bnx_task *expire(struct bnx_timer *timer, struct bnx_timer_node *n
     }
     if (claim_deadline(timer, armed_ns, &fired_ns)) {
         callback = owe_callback(timer);
-        *out_waiters = claim_all(&timer->waiters);
+        bnx_wake_chain_claim_all(waiters, &timer->waiters, 0);
         timer->is_fired = timer->period_ns == 0;
         if (timer->is_fired) {
             timer->node = NULL;
@@ -325,7 +286,8 @@ static struct bnx_task *expire(struct bnx_timer *timer, struct bnx_timer_node *n
 void bnx_timer_expire(struct bnx_timer_node *node) {
     struct bnx_timer *timer = node->timer.arg;
     struct bnx_task *callback = NULL;
-    struct bnx_waiter *waiters = NULL;
+    struct bnx_wake_chain waiters;
+    bnx_wake_chain_init(&waiters);
     bool is_in_use = false;
     bnx_lock_acquire(&timer->lock); /* L1 */
     bool is_ours = timer->node == node;
@@ -343,7 +305,7 @@ void bnx_timer_expire(struct bnx_timer_node *node) {
     if (callback != NULL) {
         bnx_task_ready(callback);
     }
-    wake_all(waiters);
+    bnx_wake_chain_wake(&waiters);
 }
 
 static void end_node(struct bnx_timer *timer, struct bnx_timer_node *node) {
