@@ -95,30 +95,10 @@ struct bnx_waitable *bnx_event_waitable(struct bnx_event *event) {
     return bnx_sync_waitable(&event->waitable, &event_ops);
 }
 
-static BNX_NOINLINE int wait_slow(struct bnx_event *event) {
-    struct bnx_sleeper sleeper;
-    struct bnx_waiter waiter;
-    bnx_sleeper_init(&sleeper);
-    bnx_waiter_init(&waiter, &sleeper, NULL);
-    int error = bnx_sleeper_begin(&sleeper);
-    if (error != 0) {
-        return error;
-    }
-    bool is_added = add(&event->waitable, &waiter);
-    if (is_added || !bnx_sleeper_withdraw(&sleeper)) {
-        error = bnx_sleeper_sleep(&sleeper, BNX_WAIT_EVENT, event);
-        if (is_added && error != 0) {
-            leave(&event->waitable, &waiter);
-        }
-    }
-    bnx_sleeper_fini(&sleeper);
-    return error;
-}
-
 int bnx_event_wait(struct bnx_event *event) {
     int error = bnx_sync_enter(bnx_sync_self());
     if (error != 0 || bnx_event_is_set(event)) {
         return error;
     }
-    return wait_slow(event);
+    return bnx_waitable_wait(&event_ops, &event->waitable, BNX_WAIT_EVENT, event);
 }

@@ -518,26 +518,6 @@ int bnx_timer_cancel(struct bnx_timer *timer) {
     return was_armed;
 }
 
-static int wait_fired(struct bnx_timer *timer) {
-    struct bnx_sleeper sleeper;
-    struct bnx_waiter waiter;
-    bnx_sleeper_init(&sleeper);
-    bnx_waiter_init(&waiter, &sleeper, NULL);
-    int error = bnx_sleeper_begin(&sleeper);
-    if (error != 0) {
-        return error;
-    }
-    bool is_added = add_waiter(&timer->waitable, &waiter);
-    if (is_added || !bnx_sleeper_withdraw(&sleeper)) {
-        error = bnx_sleeper_sleep(&sleeper, BNX_WAIT_TIMER, timer);
-        if (error != 0 && is_added) {
-            remove_waiter(&timer->waitable, &waiter);
-        }
-    }
-    bnx_sleeper_fini(&sleeper);
-    return error;
-}
-
 int bnx_timer_wait(struct bnx_timer *timer) {
     if (bnx_runtime_is_forked(timer->runtime)) {
         return -ECHILD;
@@ -546,7 +526,8 @@ int bnx_timer_wait(struct bnx_timer *timer) {
     int error = self != NULL ? bnx_task_cancel_check(self) : 0;
     int result;
     if (error != 0 || !take_fired(&timer->waitable, NULL, &result)) {
-        return error != 0 ? error : wait_fired(timer);
+        return error != 0 ? error
+                          : bnx_waitable_wait(&timer_ops, &timer->waitable, BNX_WAIT_TIMER, timer);
     }
     if (self != NULL) {
         bnx_task_spend(self);

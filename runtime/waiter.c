@@ -88,3 +88,24 @@ bool bnx_sleeper_withdraw(struct bnx_sleeper *sleeper) {
     }
     return bnx_thread_block_claim(sleeper->block, sleeper->sequence);
 }
+
+int bnx_waitable_wait(const struct bnx_waitable_ops *ops, struct bnx_waitable *waitable,
+                      enum bnx_wait_reason reason, const void *object) {
+    struct bnx_sleeper sleeper;
+    struct bnx_waiter waiter;
+    bnx_sleeper_init(&sleeper);
+    bnx_waiter_init(&waiter, &sleeper, NULL);
+    int error = bnx_sleeper_begin(&sleeper);
+    if (error != 0) {
+        return error;
+    }
+    bool is_added = ops->add(waitable, &waiter);
+    if (is_added || !bnx_sleeper_withdraw(&sleeper)) {
+        error = bnx_sleeper_sleep(&sleeper, reason, object);
+        if (error != 0 && is_added) {
+            ops->remove(waitable, &waiter);
+        }
+    }
+    bnx_sleeper_fini(&sleeper);
+    return error;
+}

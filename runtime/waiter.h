@@ -104,6 +104,15 @@ static inline void bnx_sleeper_fini(struct bnx_sleeper *sleeper) {
     }
 }
 
+/**
+ * Waits until a waitable that hands nothing out is done; the caller has found that it is not.
+ * @param ops its own: where they are set late, waitable->ops need not be.
+ * Returns 0; -ECANCELED or -ETIMEDOUT; -ENOMEM (a thread).
+ * Context: task, suspends; on any other thread it blocks.
+ */
+int bnx_waitable_wait(const struct bnx_waitable_ops *ops, struct bnx_waitable *waitable,
+                      enum bnx_wait_reason reason, const void *object);
+
 /* ---- A FIFO of waiters under its owner's lock: what sync objects and channels keep ---- */
 
 struct bnx_waiter_list {
