@@ -30,6 +30,7 @@
 #include "runtime/clock.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -144,6 +145,12 @@ static void prepare(struct io_uring_sqe *sqe, const struct bnx_op *op) {
         break;
     case BNX_OP_CONNECT:
         io_uring_prep_connect(sqe, op->fd, op->buffer, (socklen_t)op->bytes);
+        break;
+    case BNX_OP_OPEN:
+        io_uring_prep_openat(sqe, AT_FDCWD, op->buffer, op->flags, (mode_t)op->bytes);
+        /* At once the kernel would try with O_NONBLOCK, which opens a fifo that nobody writes to.
+         *  */
+        sqe->flags |= BNX_PLANT(open_at_once) ? 0 : IOSQE_ASYNC;
         break;
     }
 }

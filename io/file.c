@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Reading and writing any descriptor (bonxie/file.h). */
+/* Opening files, reading and writing any descriptor (bonxie/file.h). */
 #include <bonxie/file.h>
 
 #include "io/op.h"
@@ -17,6 +17,19 @@ static ssize_t transfer(enum bnx_op_kind kind, int fd, void *buffer, size_t byte
                         .bytes = bytes < TRANSFER_BYTES_MAX ? bytes : TRANSFER_BYTES_MAX,
                         .offset = offset};
     return bnx_op_run(&op, kind == BNX_OP_READ ? BNX_WAIT_READ : BNX_WAIT_WRITE);
+}
+
+int bnx_open(const char *path, int flags, mode_t mode) {
+    if (path == NULL) {
+        return -EINVAL;
+    }
+    /* The kernel reads the path only, and before it returns from the submission. */
+    struct bnx_op op = {.kind = BNX_OP_OPEN,
+                        .fd = -1,
+                        .buffer = (void *)(uintptr_t)path,
+                        .bytes = mode,
+                        .flags = flags};
+    return (int)bnx_op_run(&op, BNX_WAIT_OPEN);
 }
 
 ssize_t bnx_read(int fd, void *buffer, size_t bytes) {

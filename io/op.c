@@ -15,7 +15,8 @@
 #define RESTART_LAST 516
 
 static bool is_interrupted(int32_t result) {
-    return result == -EINTR || (result <= -RESTART_FIRST && result >= -RESTART_LAST);
+    return result == -EINTR || (result <= -RESTART_FIRST && result >= -RESTART_LAST &&
+                                !BNX_PLANT(op_restart_code_is_error));
 }
 
 /* The kernel's answer to a cancel: by the task's scope, by bnx_close, or by nobody that we know. */

@@ -26,17 +26,18 @@ enum bnx_op_kind {
     BNX_OP_RECV,
     BNX_OP_SEND,
     BNX_OP_ACCEPT,
-    BNX_OP_CONNECT
+    BNX_OP_CONNECT,
+    BNX_OP_OPEN
 };
 
 struct bnx_op {
     enum bnx_op_kind kind;
     int fd;
-    void *buffer;             /* or the address, for accept and connect */
-    size_t bytes;             /* of the buffer or address */
+    void *buffer;             /* or the address, for accept and connect; the path, for open */
+    size_t bytes;             /* of the buffer or address; of open the mode */
     uint64_t offset;          /* of read and write; UINT64_MAX = the file's position */
     socklen_t *address_bytes; /* of accept */
-    int flags;                /* of recv, send, accept */
+    int flags;                /* of recv, send, accept, open */
 
     CK_LIST_ENTRY(bnx_op) flying; /* in its driver's list; under the service lock */
     bool is_closed;               /* bnx_close has ended it; under the service lock */

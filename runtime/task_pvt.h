@@ -96,6 +96,7 @@ enum bnx_wait_reason {
     BNX_WAIT_CONNECT,
     BNX_WAIT_POLL,
     BNX_WAIT_CLOSE,
+    BNX_WAIT_OPEN,
     BNX_WAIT_MUTEX,
     BNX_WAIT_RWLOCK,
     BNX_WAIT_COND,

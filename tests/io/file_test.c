@@ -2,6 +2,11 @@
 /* Tests reading and writing of files and pipes (bonxie/file.h). */
 #include "tests/io/fixture.h"
 
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #define PIPE_TOTAL (UINT64_C(8) << 20)
 
 struct piping {
@@ -96,6 +101,96 @@ TEST(file_offsets, "file.offsets") {
     CHECK_EQ(unlink(path), 0);
     sched_run_each(use_offsets, (void *)(intptr_t)fd);
     CHECK_EQ(close(fd), 0);
+}
+
+/* ---- Opening a fifo, which waits on one of the kernel's own threads ---- */
+
+struct fifo {
+    char path[64];
+    uint64_t begun;
+};
+
+static void fifo_make(struct fifo *fifo) {
+    *fifo = (struct fifo){.path = "/tmp/bonxie-fifo-XXXXXX"};
+    CHECK(mkdtemp(fifo->path) != NULL);
+    strcat(fifo->path, "/fifo");
+    CHECK_EQ(mkfifo(fifo->path, 0600), 0);
+}
+
+static void fifo_remove(struct fifo *fifo) {
+    CHECK_EQ(unlink(fifo->path), 0);
+    *strrchr(fifo->path, '/') = '\0';
+    CHECK_EQ(rmdir(fifo->path), 0);
+}
+
+static int open_alone(void *arg) {
+    struct fifo *fifo = arg;
+    bnx_fetch_add_acq_rel(&fifo->begun, 1);
+    int fd = bnx_open(fifo->path, O_RDONLY | O_CLOEXEC, 0);
+    CHECK_EQ(fd, -ECANCELED);
+    return fd;
+}
+
+static int cancel_opens(void *arg) {
+    struct fifo *fifo = arg;
+    for (uint64_t i = 0; i < 2 + bnx_test_scale(30); i++) {
+        struct bnx_scope scope;
+        uint64_t before = bnx_load_acquire(&fifo->begun);
+        CHECK_EQ(bnx_scope_open(&scope, NULL), 0);
+        CHECK_EQ(bnx_spawn(&scope, open_alone, fifo), 0);
+        sched_await_count(&fifo->begun, before + 1);
+        for (uint64_t turn = 0; turn < i * 10; turn++) { /* submitted, or not yet */
+            bnx_yield();
+        }
+        bnx_scope_cancel(&scope, 0);
+        CHECK_EQ(bnx_scope_close(&scope), -ECANCELED);
+    }
+    return 0;
+}
+
+/* Claim: an open of a fifo that nobody writes to is ended by a cancel, although the kernel's first
+ * answer to that is "already running": the task goes on with the operation's own end. */
+TEST(open_cancelled, "io.open_is_cancelled") {
+    struct fifo fifo;
+    fifo_make(&fifo);
+    sched_run_each(cancel_opens, &fifo);
+    fifo_remove(&fifo);
+}
+
+static int open_writer(void *arg) {
+    struct fifo *fifo = arg;
+    int fd = bnx_open(fifo->path, O_WRONLY | O_CLOEXEC, 0);
+    CHECK(fd >= 0);
+    CHECK_EQ(bnx_write(fd, "x", 1), 1);
+    return bnx_close(fd);
+}
+
+static int open_both(void *arg) {
+    struct fifo *fifo = arg;
+    for (uint64_t i = 0; i < 2 + bnx_test_scale(50); i++) {
+        struct bnx_scope scope;
+        char byte = 0;
+        CHECK_EQ(bnx_scope_open(&scope, NULL), 0);
+        CHECK_EQ(bnx_spawn(&scope, open_writer, fifo), 0);
+        int fd = bnx_open(fifo->path, O_RDONLY | O_CLOEXEC, 0);
+        CHECK(fd >= 0);
+        CHECK_EQ(bnx_read(fd, &byte, 1), 1);
+        CHECK_EQ(byte, 'x');
+        CHECK_EQ(bnx_read(fd, &byte, 1), 0);
+        CHECK_EQ(bnx_close(fd), 0);
+        CHECK_EQ(bnx_scope_close(&scope), 0);
+    }
+    CHECK_EQ(bnx_open(NULL, O_RDONLY, 0), -EINVAL);
+    CHECK_EQ(bnx_open("/nowhere/at/all", O_RDONLY, 0), -ENOENT);
+    return 0;
+}
+
+/* Claim: two tasks that open the ends of a fifo meet, on one worker too: neither holds it. */
+TEST(open_meets, "io.open_waits_for_the_other_end") {
+    struct fifo fifo;
+    fifo_make(&fifo);
+    sched_run_each(open_both, &fifo);
+    fifo_remove(&fifo);
 }
 
 int main(int argc, char **argv) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reading, writing and closing any file descriptor from a task. Cancel as in net.h: data is never
- * lost to it.
+ * Opening files, and reading, writing and closing any file descriptor, from a task. Cancel as in
+ * net.h: neither data nor a descriptor is lost to it.
  */
 #ifndef BONXIE_FILE_H
 #define BONXIE_FILE_H
@@ -11,6 +11,16 @@
 #include <sys/types.h>
 
 BNX_EXTERN_C_BEGIN
+
+/**
+ * Opens a file as open(2), without holding the worker: a fifo without its other end, a disk asleep.
+ * @param path not NULL; borrowed for the call.
+ * @param flags as of open(2); O_CLOEXEC is the caller's to give.
+ * @param mode of a file that is created; else 0.
+ * Returns the descriptor, which the caller closes; or -errno; -ECANCELED, -ETIMEDOUT: nothing was
+ * opened; -EPERM off a task. Context: task, suspends.
+ */
+BNX_API int bnx_open(const char *path, int flags, mode_t mode);
 
 /**
  * Reads up to so many bytes at the file's position, as read(2).
