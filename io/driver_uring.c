@@ -148,8 +148,7 @@ static void prepare(struct io_uring_sqe *sqe, const struct bnx_op *op) {
         break;
     case BNX_OP_OPEN:
         io_uring_prep_openat(sqe, AT_FDCWD, op->buffer, op->flags, (mode_t)op->bytes);
-        /* At once the kernel would try with O_NONBLOCK, which opens a fifo that nobody writes to.
-         *  */
+        /* At once the kernel would try with O_NONBLOCK, which opens a fifo that nobody writes to. */
         sqe->flags |= BNX_PLANT(open_at_once) ? 0 : IOSQE_ASYNC;
         break;
     }
