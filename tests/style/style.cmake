@@ -39,7 +39,7 @@ if(BONXIE_PLANTS)
         elseif(NOT command)
             message(FATAL_ERROR "tests/plants.txt: no test ${test} in the build ${build}")
         endif()
-        bnx_script_test(plant.${plant} LABELS plants TIMEOUT 180
+        bnx_script_test(plant.${plant} LABELS plants TIMEOUT 240
             COMMAND bash ${CMAKE_CURRENT_LIST_DIR}/plant.sh ${plant} ${command})
     endforeach()
 endif()
