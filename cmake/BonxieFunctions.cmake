@@ -27,6 +27,14 @@ function(bnx_test_entry name labels seconds)
     set_property(GLOBAL PROPERTY "BNX_TEST_COMMAND_${name}" "${ARGN}")
 endfunction()
 
+# The same test again, with the epoll driver.
+function(bnx_epoll_test name labels seconds)
+    add_test(NAME epoll.${name} COMMAND ${ARGN} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
+    bnx_test_entry(epoll.${name} "${labels};epoll" "${seconds}" ${CMAKE_COMMAND} -E env
+        BONXIE_DRIVER=epoll ${ARGN})
+    set_property(TEST epoll.${name} APPEND PROPERTY ENVIRONMENT "BONXIE_DRIVER=epoll")
+endfunction()
+
 # bnx_test(NAME exe SOURCES ... CLAIMS module.claim ... LABELS ... [RUNTIME_ONLY] [SIM_ONLY | NO_SIM]
 #          [TIMEOUT seconds] [ARGS ...] [LIBRARIES ...])
 #
@@ -37,8 +45,9 @@ endfunction()
 #   a test out of every other build.
 #   Labels: unit stress sched api io sim gdb style plants examples packaging, and serial: never beside
 #   another test.
+#   What links io/ is run by each driver: on epoll as epoll.module.claim; RING_ONLY tests are not.
 function(bnx_test)
-    cmake_parse_arguments(PARSE_ARGV 0 T "RUNTIME_ONLY;SIM_ONLY;NO_SIM"
+    cmake_parse_arguments(PARSE_ARGV 0 T "RUNTIME_ONLY;SIM_ONLY;NO_SIM;RING_ONLY"
         "NAME;TIMEOUT;DRIVER"
         "SOURCES;CLAIMS;LABELS;ARGS;LIBRARIES")
     if(T_UNPARSED_ARGUMENTS OR NOT T_NAME OR NOT T_SOURCES OR NOT T_CLAIMS OR NOT T_LABELS)
@@ -69,19 +78,25 @@ function(bnx_test)
         add_test(NAME ${claim} COMMAND ${T_NAME} ${claim} ${T_ARGS})
         bnx_test_entry(${claim} "${T_LABELS}" "${T_TIMEOUT}" $<TARGET_FILE:${T_NAME}> ${claim} ${T_ARGS})
         set_property(GLOBAL APPEND PROPERTY BNX_CLAIMS "$<TARGET_FILE:${T_NAME}> ${claim}")
+        if(NOT T_RUNTIME_ONLY AND NOT T_RING_ONLY)
+            bnx_epoll_test(${claim} "${T_LABELS}" "${T_TIMEOUT}" ${T_NAME} ${claim} ${T_ARGS})
+        endif()
     endforeach()
 endfunction()
 
-# bnx_script_test(module.claim COMMAND program arg ... LABELS ... [TIMEOUT seconds])
+# bnx_script_test(module.claim COMMAND program arg ... LABELS ... [TIMEOUT seconds] [BOTH_DRIVERS])
 #
 # A ctest entry that is a command of its own; it exits 77 when skipped and says "skipped: REASON".
 function(bnx_script_test name)
-    cmake_parse_arguments(PARSE_ARGV 1 T "" "TIMEOUT" "COMMAND;LABELS")
+    cmake_parse_arguments(PARSE_ARGV 1 T "BOTH_DRIVERS" "TIMEOUT" "COMMAND;LABELS")
     if(T_UNPARSED_ARGUMENTS OR NOT T_COMMAND OR NOT T_LABELS)
         message(FATAL_ERROR "bnx_script_test(${name}): COMMAND and LABELS are needed")
     endif()
     add_test(NAME ${name} COMMAND ${T_COMMAND} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR})
     bnx_test_entry(${name} "${T_LABELS}" "${T_TIMEOUT}" ${T_COMMAND})
+    if(T_BOTH_DRIVERS)
+        bnx_epoll_test(${name} "${T_LABELS}" "${T_TIMEOUT}" ${T_COMMAND})
+    endif()
 endfunction()
 
 # bnx_program(name SOURCES ... [LIBRARIES ...]): build/bin/name. Internal headers are in its reach, for

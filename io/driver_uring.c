@@ -6,7 +6,8 @@
  *   user_data is a pointer with a kind in its low 3 bits and, for ops and cancels, the low 16 bits
  *   of the task's wait sequence on top: a completion that does not fit its op is caught.
  *   Ops are queued and submitted together, when the worker polls or parks.
- *   A wake is a write to an eventfd on which a multishot poll is armed; it is never read.
+ *   A wake is a write to an eventfd on which a multishot poll is armed; it is never read. The
+ *   worker's poller (poller.h), once somebody waits in it, is watched in the same way.
  *   A cancel that the kernel answers with "not found" or "too late" has not ended its op; it is
  *   sent again after 10 ms while the op's wait word still wants it.
  *
@@ -23,14 +24,13 @@
  *   U3 the queues of the ring: ring.h, C1.
  *   `deferred` is under the service lock.
  */
-#include "io/hint.h"
-#include "io/op.h"
+#include "io/driver.h"
+#include "io/prepare.h"
 #include "io/ring.h"
 
 #include "runtime/clock.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -41,7 +41,13 @@
 #define POINTER_BITS 48
 #define POINTER_MASK (((UINT64_C(1) << POINTER_BITS) - 1) & ~KIND_MASK)
 
-enum completion_kind { KIND_OP, KIND_WAKE, KIND_CANCEL, KIND_CLOSE /* nobody waits for it */ };
+enum completion_kind {
+    KIND_OP,
+    KIND_WAKE,
+    KIND_CANCEL,
+    KIND_CLOSE, /* nobody waits for it */
+    KIND_POLLER
+};
 
 #define REAP_BATCH 64   /* completions copied in one hold of the service */
 #define DEFERRED_MAX 64 /* a rescuer stops when it cannot put down more */
@@ -61,10 +67,11 @@ struct retry {
 };
 
 struct uring_driver {
-    struct bnx_driver base;
+    struct bnx_io_driver io;
     struct bnx_ring ring;
     int wake_fd;                 /* immutable */
     bool is_wake_armed;          /* owner */
+    bool is_poller_armed;        /* owner */
     BNX_APART uint32_t notified; /* a wake is on its way; any thread; U1 */
     BNX_APART uint64_t retry_ns; /* when the retries are due; owner */
     uint32_t retry_count;        /* owner */
@@ -76,7 +83,7 @@ struct uring_driver {
 };
 
 static struct uring_driver *uring_of(const struct bnx_driver *driver) {
-    return BNX_CONTAINER_OF((struct bnx_driver *)(uintptr_t)driver, struct uring_driver, base);
+    return BNX_CONTAINER_OF((struct bnx_driver *)(uintptr_t)driver, struct uring_driver, io.base);
 }
 
 static uint64_t user_data_of(const void *pointer, enum completion_kind kind, uint64_t sequence) {
@@ -97,14 +104,14 @@ static void count_add(struct uring_driver *self, int fd) {
     if ((unsigned)fd < COUNTED_FDS) {
         (void)bnx_fetch_add_seq_cst(&self->counts[fd], 1); /* U2 */
     }
-    (void)bnx_fetch_add_relaxed(&self->base.ops_in_flight, 1); /* a count */
+    (void)bnx_fetch_add_relaxed(&self->io.base.ops_in_flight, 1); /* a count */
 }
 
 static void count_sub(struct uring_driver *self, int fd) {
     if ((unsigned)fd < COUNTED_FDS) {
         (void)bnx_fetch_sub_seq_cst(&self->counts[fd], 1); /* U2 */
     }
-    (void)bnx_fetch_sub_relaxed(&self->base.ops_in_flight, 1); /* a count */
+    (void)bnx_fetch_sub_relaxed(&self->io.base.ops_in_flight, 1); /* a count */
 }
 
 static uint32_t uring_count_fd(const struct bnx_driver *driver, int fd) {
@@ -123,50 +130,19 @@ static bool uring_make_room(struct bnx_driver *driver) {
     return bnx_ring_unsubmitted(ring) + ring->reserved < ring->uring.sq.ring_entries;
 }
 
-static void prepare(struct io_uring_sqe *sqe, const struct bnx_op *op) {
-    switch (op->kind) {
-    case BNX_OP_READ:
-        io_uring_prep_read(sqe, op->fd, op->buffer, (unsigned)op->bytes, op->offset);
-        break;
-    case BNX_OP_WRITE:
-        io_uring_prep_write(sqe, op->fd, op->buffer, (unsigned)op->bytes, op->offset);
-        break;
-    case BNX_OP_RECV:
-        io_uring_prep_recv(sqe, op->fd, op->buffer, op->bytes, op->flags);
-        /* With it the kernel waits before it looks whether this is a socket at all. */
-        sqe->ioprio = bnx_hint_has(op->fd, BNX_HINT_SOCKET) ? IORING_RECVSEND_POLL_FIRST : 0;
-        break;
-    case BNX_OP_SEND:
-        io_uring_prep_send(sqe, op->fd, op->buffer, op->bytes, op->flags);
-        sqe->ioprio = IORING_RECVSEND_POLL_FIRST;
-        break;
-    case BNX_OP_ACCEPT:
-        io_uring_prep_accept(sqe, op->fd, op->buffer, op->address_bytes, op->flags);
-        break;
-    case BNX_OP_CONNECT:
-        io_uring_prep_connect(sqe, op->fd, op->buffer, (socklen_t)op->bytes);
-        break;
-    case BNX_OP_OPEN:
-        io_uring_prep_openat(sqe, AT_FDCWD, op->buffer, op->flags, (mode_t)op->bytes);
-        /* At once the kernel would try with O_NONBLOCK, which opens a fifo that nobody writes to. */
-        sqe->flags |= BNX_PLANT(open_at_once) ? 0 : IOSQE_ASYNC;
-        break;
-    }
-}
-
 static bool uring_start(struct bnx_driver *driver, struct bnx_op *op) {
     struct uring_driver *self = uring_of(driver);
     struct io_uring_sqe *sqe = bnx_ring_take(&self->ring, false);
     if (sqe == NULL) {
         return false;
     }
-    prepare(sqe, op);
+    bnx_op_prepare(sqe, op);
     sqe->user_data = user_data_of(op, KIND_OP, sequence_of(op->task));
     bnx_tsan_release(op); /* the kernel hands it to whoever completes it, out of the tool's sight */
     count_add(self, op->fd);
-    bnx_worker_service_enter(self->base.worker);
+    bnx_worker_service_enter(self->io.base.worker);
     CK_LIST_INSERT_HEAD(&self->flying, op, flying);
-    bnx_worker_service_leave(self->base.worker);
+    bnx_worker_service_leave(self->io.base.worker);
     bnx_ring_put(&self->ring);
     return true;
 }
@@ -185,7 +161,7 @@ static struct io_uring_sqe *take_for_cancel(struct uring_driver *self) {
  * full. Owner, not in the handler. */
 static void retry_later(struct uring_driver *self, struct bnx_task *task, uint64_t sequence) {
     if (self->retry_count == RETRIES_MAX) {
-        bnx_op_cancel_again(self->base.worker, task, sequence);
+        bnx_op_cancel_again(self->io.base.worker, task, sequence);
         return;
     }
     if (self->retry_count == 0) {
@@ -220,7 +196,7 @@ static void send_retries(struct uring_driver *self) {
     if (self->retry_count == 0 || bnx_clock_now() < self->retry_ns) {
         return;
     }
-    struct bnx_worker *worker = self->base.worker;
+    struct bnx_worker *worker = self->io.base.worker;
     for (uint32_t i = 0; i < self->retry_count; i++) {
         bnx_op_cancel_again(worker, self->retries[i].task, self->retries[i].sequence);
     }
@@ -233,7 +209,7 @@ static void send_retries(struct uring_driver *self) {
 static void uring_cancel_fd(struct bnx_driver *driver, int fd) {
     struct uring_driver *self = uring_of(driver);
     struct bnx_op *op;
-    bnx_worker_service_enter(self->base.worker);
+    bnx_worker_service_enter(self->io.base.worker);
     CK_LIST_FOREACH(op, &self->flying, flying) {
         struct io_uring_sqe *sqe = op->fd == fd ? take_for_cancel(self) : NULL;
         if (sqe != NULL) { /* else the closer asks again */
@@ -244,20 +220,31 @@ static void uring_cancel_fd(struct bnx_driver *driver, int fd) {
             bnx_ring_put(&self->ring);
         }
     }
-    bnx_worker_service_leave(self->base.worker);
+    bnx_worker_service_leave(self->io.base.worker);
 }
 
 /* ---- Reaping ---- */
 
-static void arm_wake(struct uring_driver *self) {
+/* Returns whether it is armed: the next poll tries again. */
+static bool watch(struct uring_driver *self, int fd, enum completion_kind kind) {
     struct io_uring_sqe *sqe = take_for_cancel(self);
     if (sqe == NULL) {
-        return; /* the next poll tries again */
+        return false;
     }
-    io_uring_prep_poll_multishot(sqe, self->wake_fd, POLLIN);
-    sqe->user_data = KIND_WAKE;
+    io_uring_prep_poll_multishot(sqe, fd, POLLIN);
+    sqe->user_data = kind;
     bnx_ring_put(&self->ring);
-    self->is_wake_armed = true;
+    return true;
+}
+
+/* The wakes, and the poller once somebody waits in it. */
+static void watch_others(struct uring_driver *self) {
+    if (!self->is_wake_armed) {
+        self->is_wake_armed = watch(self, self->wake_fd, KIND_WAKE);
+    }
+    if (!self->is_poller_armed && bnx_poller_is_open(&self->io.poller)) {
+        self->is_poller_armed = watch(self, self->io.poller.epoll_fd, KIND_POLLER);
+    }
 }
 
 static void complete_op(struct uring_driver *self, const struct completion *completion) {
@@ -294,6 +281,14 @@ static void handle_for_owner(struct uring_driver *self, const struct completion 
     }
     case KIND_CLOSE:
         break; /* the closer looks at the count */
+    case KIND_POLLER: {
+        bool is_woken;
+        if ((completion->flags & IORING_CQE_F_MORE) == 0) {
+            self->is_poller_armed = false;
+        }
+        (void)bnx_poller_collect(&self->io.poller, 0, &is_woken); /* it watches no eventfd */
+        break;
+    }
     }
 }
 
@@ -328,13 +323,13 @@ static size_t reap(struct uring_driver *self) {
     size_t reaped = 0;
     uint32_t count;
     do { /* ends: bounded by the queue's length a round, and the kernel posts only when entered */
-        if (!bnx_worker_service_try(self->base.worker)) {
+        if (!bnx_worker_service_try(self->io.base.worker)) {
             return reaped; /* a rescuer is at work */
         }
         count = take_deferred(self, batch);
         uint32_t copied = copy_out(self, batch + count, REAP_BATCH);
-        self->base.poll_seen = bnx_load_relaxed(self->ring.uring.cq.khead); /* ours */
-        bnx_worker_service_leave(self->base.worker);
+        self->io.base.poll_seen = bnx_load_relaxed(self->ring.uring.cq.khead); /* ours */
+        bnx_worker_service_leave(self->io.base.worker);
         count += copied;
         for (uint32_t i = 0; i < count; i++) {
             if ((batch[i].user_data & KIND_MASK) == KIND_OP) {
@@ -345,7 +340,8 @@ static size_t reap(struct uring_driver *self) {
         }
         reaped += count;
     } while (count >= REAP_BATCH);
-    bnx_store_relaxed(&self->base.completions, self->base.completions + reaped); /* statistics */
+    bnx_store_relaxed(&self->io.base.completions,
+                      self->io.base.completions + reaped); /* statistics */
     return reaped;
 }
 
@@ -369,9 +365,7 @@ static size_t uring_reap_for(struct bnx_driver *driver) {
 static size_t uring_poll(struct bnx_driver *driver) {
     struct uring_driver *self = uring_of(driver);
     send_retries(self);
-    if (!self->is_wake_armed) {
-        arm_wake(self);
-    }
+    watch_others(self);
     bool has_hidden = (bnx_load_relaxed(self->ring.uring.sq.kflags) & /* a hint */
                        (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
     if (bnx_ring_unsubmitted(&self->ring) != 0 || has_hidden) {
@@ -387,15 +381,13 @@ static bool uring_is_pending(const struct bnx_driver *driver) {
 static void uring_park(struct bnx_driver *driver, uint64_t deadline_ns) {
     struct uring_driver *self = uring_of(driver);
     send_retries(self);
-    if (!self->is_wake_armed) {
-        arm_wake(self);
-    }
+    watch_others(self);
     if (self->retry_count != 0 && self->retry_ns < deadline_ns) {
         deadline_ns = self->retry_ns;
     }
     /* While a rescuer holds the service its completions are on their way: no sleep over them. The
      * sleep keeps it, or a late rescuer could put this very wake into `deferred`. */
-    if (!bnx_worker_service_try(self->base.worker)) {
+    if (!bnx_worker_service_try(self->io.base.worker)) {
         return;
     }
     if (self->deferred_count == 0 && self->is_wake_armed) {
@@ -403,7 +395,7 @@ static void uring_park(struct bnx_driver *driver, uint64_t deadline_ns) {
     } else {
         (void)bnx_ring_flush(&self->ring); /* as above */
     }
-    bnx_worker_service_leave(self->base.worker);
+    bnx_worker_service_leave(self->io.base.worker);
     (void)reap(self);
 }
 
@@ -419,7 +411,7 @@ static void uring_wake(struct bnx_driver *driver) {
 static void uring_nudge(struct bnx_driver *driver) {
     struct uring_driver *self = uring_of(driver);
     if (bnx_ring_may_nudge(&self->ring)) {
-        bnx_cancels_send(self->base.worker, true);
+        bnx_cancels_send(self->io.base.worker, true);
         (void)bnx_ring_flush(&self->ring); /* a failure shows again at the owner's next enter */
     }
 }
@@ -442,7 +434,8 @@ static uint64_t uring_next_ns(const struct bnx_driver *driver) {
 
 static void uring_close(struct bnx_driver *driver) {
     struct uring_driver *self = uring_of(driver);
-    BNX_CHECK(bnx_load_relaxed(&self->base.ops_in_flight) == 0); /* all workers have left */
+    BNX_CHECK(bnx_load_relaxed(&self->io.base.ops_in_flight) == 0); /* all workers have left */
+    bnx_poller_fini(&self->io.poller);
     bnx_ring_fini(&self->ring);
     (void)bnx_os.close(self->wake_fd);
     (void)bnx_os.munmap(self->counts, COUNTED_FDS * sizeof(self->counts[0]));
@@ -465,7 +458,7 @@ static int open_parts(struct uring_driver *self) {
     if (error != 0) {
         goto close_wake;
     }
-    arm_wake(self);
+    watch_others(self);
     error = bnx_ring_flush(&self->ring);
     if (error != 0) {
         goto close_ring;
@@ -481,9 +474,27 @@ unmap:
 }
 
 static int uring_open(const struct bnx_driver_config *config, struct bnx_worker *worker,
-                      struct bnx_driver **out_driver);
+                      struct bnx_driver **out_driver) {
+    (void)config;
+    struct uring_driver *self = bnx_os.allocate(sizeof(*self), BNX_APART_BYTES);
+    if (self == NULL) {
+        return -ENOMEM;
+    }
+    memset(self, 0, sizeof(*self));
+    bnx_io_driver_init(&self->io, &bnx_uring_ops, worker);
+    CK_LIST_INIT(&self->flying);
+    int error = open_parts(self);
+    if (error != 0) {
+        bnx_os.release(self);
+        return error;
+    }
+    self->io.base.poll_word = self->ring.uring.cq.ktail;
+    self->io.base.poll_seen = bnx_load_relaxed(self->ring.uring.cq.khead); /* ours */
+    *out_driver = &self->io.base;
+    return 0;
+}
 
-static const struct bnx_io_ops uring_ops = {
+const struct bnx_io_ops bnx_uring_ops = {
     .port = {.name = "uring",
              .open = uring_open,
              .close = uring_close,
@@ -496,41 +507,9 @@ static const struct bnx_io_ops uring_ops = {
              .reap_for = uring_reap_for,
              .notify = uring_notify,
              .next_ns = uring_next_ns},
+    .run = bnx_op_run_in_flight,
     .make_room = uring_make_room,
     .start = uring_start,
     .cancel_fd = uring_cancel_fd,
     .count_fd = uring_count_fd,
 };
-
-static int uring_open(const struct bnx_driver_config *config, struct bnx_worker *worker,
-                      struct bnx_driver **out_driver) {
-    (void)config;
-    struct uring_driver *self = bnx_os.allocate(sizeof(*self), BNX_APART_BYTES);
-    if (self == NULL) {
-        return -ENOMEM;
-    }
-    memset(self, 0, sizeof(*self));
-    self->base.ops = &uring_ops.port;
-    self->base.worker = worker;
-    CK_LIST_INIT(&self->flying);
-    int error = open_parts(self);
-    if (error != 0) {
-        bnx_os.release(self);
-        return error;
-    }
-    self->base.poll_word = self->ring.uring.cq.ktail;
-    self->base.poll_seen = bnx_load_relaxed(self->ring.uring.cq.khead); /* ours */
-    *out_driver = &self->base;
-    return 0;
-}
-
-int bnx_driver_choose(enum bnx_driver_kind kind, const struct bnx_driver_ops **out_ops,
-                      void (*log)(enum bnx_log_level, const char *, void *), void *log_arg) {
-    (void)log;
-    (void)log_arg;
-    if (kind == BNX_DRIVER_EPOLL) {
-        return -ENOSYS;
-    }
-    *out_ops = &uring_ops.port;
-    return 0;
-}

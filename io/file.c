@@ -5,6 +5,8 @@
 #include "io/op.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
 
 /* The kernel itself transfers no more in one call. */
 #define TRANSFER_BYTES_MAX ((size_t)0x7ffff000)
@@ -24,11 +26,9 @@ int bnx_open(const char *path, int flags, mode_t mode) {
         return -EINVAL;
     }
     /* The kernel reads the path only, and before it returns from the submission. */
-    struct bnx_op op = {.kind = BNX_OP_OPEN,
-                        .fd = -1,
-                        .buffer = (void *)(uintptr_t)path,
-                        .bytes = mode,
-                        .flags = flags};
+    struct open_how how = {.flags = (uint64_t)(unsigned)flags, .mode = mode};
+    struct bnx_op op = {
+        .kind = BNX_OP_OPEN, .fd = AT_FDCWD, .buffer = (void *)(uintptr_t)path, .other = &how};
     return (int)bnx_op_run(&op, BNX_WAIT_OPEN);
 }
 

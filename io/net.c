@@ -147,7 +147,7 @@ int bnx_accept(int listener, struct bnx_address *out_peer) {
         struct bnx_op op = {.kind = BNX_OP_ACCEPT,
                             .fd = listener,
                             .buffer = storage,
-                            .address_bytes = bytes,
+                            .other = bytes,
                             .flags = SOCK_CLOEXEC | SOCK_NONBLOCK};
         fd = (int)bnx_op_run(&op, BNX_WAIT_ACCEPT);
         if (op.result == -ECANCELED || op.result == -EINTR) {

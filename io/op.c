@@ -56,6 +56,11 @@ ssize_t bnx_op_run(struct bnx_op *op, enum bnx_wait_reason reason) {
     if (self == NULL) {
         return bnx_off_task_error();
     }
+    return bnx_io_ops_of(bnx_driver_current())->run(self, op, reason);
+}
+
+ssize_t bnx_op_run_in_flight(struct bnx_task *self, struct bnx_op *op,
+                             enum bnx_wait_reason reason) {
     op->task = self;
     op->is_closed = false;
     self->op = op;
@@ -98,13 +103,21 @@ static void deliver_close(struct bnx_worker *worker, struct bnx_message *message
     bnx_task_ready(request->closer); /* the frame may be gone after this */
 }
 
+/* Whether anything is still at the descriptor; what a thread is at has been told to end. */
+static bool is_busy(struct bnx_driver *driver, int fd) {
+    const struct bnx_io_ops *ops = bnx_io_ops_of(driver);
+    return (ops->count_fd != NULL && ops->count_fd(driver, fd) != 0) ||
+           bnx_blocking_close_fd(&bnx_io_driver_of(driver)->blocking, fd);
+}
+
 /* Asks until no op on the descriptor is left on that worker. Not refused by a cancel. Ends: each op
  * that was started there is asked for by its own record, whatever the number means by now. */
 static void end_ops_on(struct bnx_task *self, struct bnx_worker *worker, int fd) {
     struct bnx_driver *driver = bnx_worker_driver(worker);
     const struct bnx_io_ops *ops = bnx_io_ops_of(driver);
-    for (uint32_t round = 0; ops->count_fd(driver, fd) != 0; round++) {
-        if (round % CLOSE_YIELDS == 0) {
+    bnx_poller_close_fd(&bnx_io_driver_of(driver)->poller, fd);
+    for (uint32_t round = 0; is_busy(driver, fd); round++) {
+        if (round % CLOSE_YIELDS == 0 && ops->cancel_fd != NULL) {
             struct close_request request = {.closer = self, .fd = fd};
             request.message.deliver = deliver_close;
             bnx_worker_send(worker, &request.message);

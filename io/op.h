@@ -1,43 +1,67 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One operation in flight: what a task asks of the kernel and waits for.
+ * One operation: what a task asks of the kernel and waits for.
  *
  * Concepts
- *   The record lies in the waiting task's frame, and so do the buffers and structs that it points
- *   to. That is safe because the task resumes only on the terminal completion (task_pvt.h): a
- *   cancel asks the kernel to hurry and changes nothing else.
+ *   The record lies in the calling task's frame, and so do the buffers and structs that it points
+ *   to. On io_uring that is safe because the task resumes only on the terminal completion
+ *   (task_pvt.h): a cancel asks the kernel to hurry and changes nothing else. On epoll the task
+ *   waits for readiness and does the call itself, or a thread of the pool does (blocking.h).
  *   A result >= 0 wins over a cancel: data and accepted descriptors are never lost.
  *
  * Counting
- *   Each driver counts its ops in flight per descriptor, so that bnx_close knows whom to ask (O1:
- *   fetch_add and fetch_sub seq_cst of the count <-> the closer's load seq_cst).
+ *   The uring driver counts its ops in flight per descriptor, so that bnx_close knows whom to ask
+ *   (O1: fetch_add and fetch_sub seq_cst of the count <-> the closer's load seq_cst).
  */
 #ifndef BNX_IO_OP_H
 #define BNX_IO_OP_H
+
+#include "io/blocking.h"
+#include "io/poller.h"
 
 #include "runtime/driver.h"
 #include "runtime/wait.h"
 
 #include <sys/socket.h>
 
+/* Without a ring those of the first group wait for readiness; for the others a thread waits. */
 enum bnx_op_kind {
     BNX_OP_READ,
     BNX_OP_WRITE,
+    BNX_OP_READV,
+    BNX_OP_WRITEV,
     BNX_OP_RECV,
     BNX_OP_SEND,
+    BNX_OP_RECVMSG,
+    BNX_OP_SENDMSG,
     BNX_OP_ACCEPT,
     BNX_OP_CONNECT,
-    BNX_OP_OPEN
+    BNX_OP_POLL,
+
+    BNX_OP_OPEN,
+    BNX_OP_FSYNC,
+    BNX_OP_FALLOCATE,
+    BNX_OP_STATX,
+    BNX_OP_RENAME,
+    BNX_OP_UNLINK,
+    BNX_OP_MKDIR,
+    BNX_OP_LINK,
+    BNX_OP_SYMLINK,
+    BNX_OP_RAW /* a submission of the caller's own; -ENOSYS without a ring */
 };
+
+#define BNX_FSYNC_DATA 1 /* flags of fsync: fdatasync(2); io_uring's own number */
 
 struct bnx_op {
     enum bnx_op_kind kind;
-    int fd;
-    void *buffer;             /* or the address, for accept and connect; the path, for open */
-    size_t bytes;             /* of the buffer or address; of open the mode */
-    uint64_t offset;          /* of read and write; UINT64_MAX = the file's position */
-    socklen_t *address_bytes; /* of accept */
-    int flags;                /* of recv, send, accept, open */
+    int fd;          /* or the directory that a path begins at */
+    int fd2;         /* the directory that the second path begins at */
+    void *buffer;    /* address (accept, connect), msghdr, array of iovec, path, submission (raw) */
+    size_t bytes;    /* of the buffer or address; how many iovec; mode (mkdir, fallocate), mask */
+    uint64_t offset; /* of read, write, fallocate; UINT64_MAX = the file's position */
+    void *other;     /* socklen_t (accept), open_how (open), second path, statx */
+    int flags;       /* as of the call of the same name; of poll the events */
+    uint64_t length; /* of fallocate */
 
     CK_LIST_ENTRY(bnx_op) flying; /* in its driver's list; under the service lock */
     bool is_closed;               /* bnx_close has ended it; under the service lock */
@@ -46,9 +70,21 @@ struct bnx_op {
     uint32_t result_flags;        /* the completion's flags; the driver */
 };
 
+/* What each driver of io/ has beyond the port's. */
+struct bnx_io_driver {
+    struct bnx_driver base;
+    struct bnx_poller poller; /* the worker's; on uring opened by the first who waits in it */
+    struct bnx_blocking blocking;
+};
+
 /* What the drivers of io/ can do beyond the port. */
 struct bnx_io_ops {
     struct bnx_driver_ops port;
+
+    /** Runs an op of the calling task to its end: see bnx_op_run. op->result is set as well. */
+    ssize_t (*run)(struct bnx_task *self, struct bnx_op *op, enum bnx_wait_reason reason);
+
+    /* Of drivers whose ops are in flight until they complete (bnx_op_run_in_flight); else NULL. */
 
     /** Owner: makes room for one op and one cancel. False: the kernel takes nothing now. */
     bool (*make_room)(struct bnx_driver *driver);
@@ -69,6 +105,10 @@ static inline const struct bnx_io_ops *bnx_io_ops_of(const struct bnx_driver *dr
                             port);
 }
 
+static inline struct bnx_io_driver *bnx_io_driver_of(const struct bnx_driver *driver) {
+    return BNX_CONTAINER_OF((struct bnx_driver *)(uintptr_t)driver, struct bnx_io_driver, base);
+}
+
 /**
  * Runs an op to its end.
  * Returns the result; -ECANCELED or -ETIMEDOUT: cancelled before it began, or before it transferred
@@ -76,6 +116,9 @@ static inline const struct bnx_io_ops *bnx_io_ops_of(const struct bnx_driver *dr
  * Context: task; suspends.
  */
 ssize_t bnx_op_run(struct bnx_op *op, enum bnx_wait_reason reason);
+
+/** The same on a driver that completes ops: starts it and waits for its terminal completion. */
+ssize_t bnx_op_run_in_flight(struct bnx_task *self, struct bnx_op *op, enum bnx_wait_reason reason);
 
 /** What each completion of an op ends with: result stored, task made ready. Owner or rescuer. */
 void bnx_op_complete(struct bnx_op *op, int32_t result, uint32_t flags);

@@ -33,6 +33,7 @@ struct bnx_driver {
 struct bnx_driver_config {
     uint32_t worker_index;
     uint32_t worker_count;
+    bool is_guest; /* the thread belongs to a host (guest.h) */
 };
 
 struct bnx_driver_ops {
@@ -74,8 +75,12 @@ struct bnx_driver_ops {
     /* Of a guest (guest.h), whose host sleeps in place of park; wake is not called then. */
 
     /** From now on each completion that a poll would find makes the eventfd readable, also one that
-     * is not visible before a poll. Returns 0 or -errno. NULL: there are no completions. */
+     * is not visible before a poll. Returns 0 or -errno. NULL: see pollable_fd. */
     int (*notify)(struct bnx_driver *driver, int eventfd);
+
+    /** A descriptor that is readable while a poll would find something. NULL: see notify; both:
+     * there are no completions. */
+    int (*pollable_fd)(const struct bnx_driver *driver);
 
     /** When it wants to be polled although nothing completes; BNX_NEVER_NS. NULL: never. */
     uint64_t (*next_ns)(const struct bnx_driver *driver);
@@ -84,11 +89,12 @@ struct bnx_driver_ops {
 /**
  * Chooses the driver for all workers of a runtime; defined by whoever provides the drivers: io/, or
  * a test's null driver.
- * @param kind what the options say; @param log says why a fall-back was taken; may be NULL.
- * Returns 0, -ENOSYS, -EPERM, -EINVAL.
+ * @param kind what the options say.
+ * @param out_fallback receives the driver for all of them where the machine refuses the first one
+ *   to any; NULL: none.
  */
-int bnx_driver_choose(enum bnx_driver_kind kind, const struct bnx_driver_ops **out_ops,
-                      void (*log)(enum bnx_log_level, const char *, void *), void *log_arg);
+void bnx_driver_choose(enum bnx_driver_kind kind, const struct bnx_driver_ops **out_ops,
+                       const struct bnx_driver_ops **out_fallback);
 
 /** The driver of the worker on this thread; NULL off a worker. Not to be kept over a suspension. */
 struct bnx_driver *bnx_driver_current(void);

@@ -50,6 +50,9 @@ static int open_worker(struct bnx_guest *guest) {
     if (error == 0 && worker->driver->ops->notify != NULL && !BNX_PLANT(guest_ring_is_silent)) {
         error = worker->driver->ops->notify(worker->driver, guest->event_fd);
     }
+    if (error == 0 && worker->driver->ops->pollable_fd != NULL) {
+        error = bnx_os.epoll_add(guest->epoll_fd, worker->driver->ops->pollable_fd(worker->driver));
+    }
     if (error != 0) {
         bnx_worker_close(worker);
     }

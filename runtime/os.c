@@ -6,15 +6,19 @@
 #include "runtime/check.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <linux/futex.h>
 #include <linux/membarrier.h>
+#include <linux/openat2.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
@@ -124,6 +128,10 @@ static int linux_membarrier(int command) {
     return (int)OR_ERRNO(syscall(SYS_membarrier, command, 0, 0));
 }
 
+static int linux_timer_slack(unsigned long ns) {
+    return OR_ERRNO(prctl(PR_SET_TIMERSLACK, ns));
+}
+
 static uint64_t linux_clock_now(void) {
     struct timespec now;
     (void)clock_gettime(CLOCK_MONOTONIC, &now);
@@ -178,12 +186,63 @@ static ssize_t linux_write(int fd, const void *buffer, size_t bytes) {
     return OR_ERRNO(write(fd, buffer, bytes));
 }
 
+static ssize_t linux_preadv(int fd, const struct iovec *parts, int count, off_t offset, int flags) {
+    return OR_ERRNO(preadv2(fd, parts, count, offset, flags));
+}
+
+static ssize_t linux_pwritev(int fd, const struct iovec *parts, int count, off_t offset,
+                             int flags) {
+    return OR_ERRNO(pwritev2(fd, parts, count, offset, flags));
+}
+
 static int linux_chmod(const char *path, mode_t mode) {
     return OR_ERRNO(chmod(path, mode));
 }
 
 static int linux_fstat(int fd, struct stat *out_stat) {
     return OR_ERRNO(fstat(fd, out_stat));
+}
+
+static int linux_openat2(int directory, const char *path, const struct open_how *how) {
+    return (int)OR_ERRNO(syscall(SYS_openat2, directory, path, how, sizeof(*how)));
+}
+
+static int linux_fsync(int fd, bool is_data_only) {
+    return OR_ERRNO(is_data_only ? fdatasync(fd) : fsync(fd));
+}
+
+static int linux_fallocate(int fd, int mode, off_t offset, off_t bytes) {
+    return OR_ERRNO(fallocate(fd, mode, offset, bytes));
+}
+
+static int linux_ftruncate(int fd, off_t bytes) {
+    return OR_ERRNO(ftruncate(fd, bytes));
+}
+
+static int linux_statx(int directory, const char *path, int flags, unsigned mask,
+                       struct statx *out) {
+    return OR_ERRNO(statx(directory, path, flags, mask, out));
+}
+
+static int linux_renameat(int from, const char *path, int to, const char *new_path,
+                          unsigned flags) {
+    return OR_ERRNO(renameat2(from, path, to, new_path, flags));
+}
+
+static int linux_unlinkat(int directory, const char *path, int flags) {
+    return OR_ERRNO(unlinkat(directory, path, flags));
+}
+
+static int linux_mkdirat(int directory, const char *path, mode_t mode) {
+    return OR_ERRNO(mkdirat(directory, path, mode));
+}
+
+static int linux_linkat(int from, const char *path, int to, const char *new_path, int flags) {
+    return OR_ERRNO(linkat(from, path, to, new_path, flags));
+}
+
+static int linux_symlinkat(const char *target, int directory, const char *path) {
+    return OR_ERRNO(symlinkat(target, directory, path));
 }
 
 static int linux_fcntl(int fd, int command, int arg) {
@@ -231,6 +290,30 @@ static int linux_epoll_add(int epoll_fd, int fd) {
     return OR_ERRNO(epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event));
 }
 
+static int linux_epoll_control(int epoll_fd, int control, int fd, unsigned events, uint64_t key) {
+    struct epoll_event event = {.events = events, .data = {.u64 = key}};
+    return OR_ERRNO(epoll_ctl(epoll_fd, control, fd, &event));
+}
+
+/* Linux 5.11 has epoll_pwait2; where it is refused (gVisor), the deadline comes up to 1 ms late. */
+static int linux_epoll_wait(int epoll_fd, struct epoll_event *out_events, int max,
+                            uint64_t deadline_ns) {
+    if (deadline_ns == 0 || deadline_ns == BNX_NEVER_NS) {
+        return OR_ERRNO(epoll_wait(epoll_fd, out_events, max, deadline_ns == 0 ? 0 : -1));
+    }
+    uint64_t now_ns = linux_clock_now();
+    uint64_t left_ns = deadline_ns > now_ns ? deadline_ns - now_ns : 0;
+    const uint64_t second = UINT64_C(1000000000);
+    struct timespec left = {(time_t)(left_ns / second), (long)(left_ns % second)};
+    int count = OR_ERRNO(epoll_pwait2(epoll_fd, out_events, max, &left, NULL));
+    if (count != -ENOSYS && count != -EPERM) {
+        return count;
+    }
+    uint64_t left_ms = left_ns / 1000000 + (left_ns % 1000000 != 0);
+    return OR_ERRNO(
+        epoll_wait(epoll_fd, out_events, max, left_ms < INT_MAX ? (int)left_ms : INT_MAX));
+}
+
 static int linux_socket(int domain, int type, int protocol) {
     return OR_ERRNO(socket(domain, type, protocol));
 }
@@ -267,6 +350,14 @@ static ssize_t linux_send(int fd, const void *buffer, size_t bytes, int flags) {
     return OR_ERRNO(send(fd, buffer, bytes, flags));
 }
 
+static ssize_t linux_recvmsg(int fd, struct msghdr *message, int flags) {
+    return OR_ERRNO(recvmsg(fd, message, flags));
+}
+
+static ssize_t linux_sendmsg(int fd, const struct msghdr *message, int flags) {
+    return OR_ERRNO(sendmsg(fd, message, flags));
+}
+
 static int linux_shutdown(int fd, int how) {
     return OR_ERRNO(shutdown(fd, how));
 }
@@ -297,6 +388,7 @@ struct bnx_os bnx_os = {
     .thread_cpu_clock = linux_thread_cpu_clock,
     .affinity_get = linux_affinity_get,
     .affinity_set = linux_affinity_set,
+    .timer_slack = linux_timer_slack,
     .futex_wait = linux_futex_wait,
     .futex_wake = linux_futex_wake,
     .membarrier = linux_membarrier,
@@ -311,7 +403,19 @@ struct bnx_os bnx_os = {
     .close = linux_close,
     .read = linux_read,
     .write = linux_write,
+    .preadv = linux_preadv,
+    .pwritev = linux_pwritev,
     .chmod = linux_chmod,
+    .openat2 = linux_openat2,
+    .fsync = linux_fsync,
+    .fallocate = linux_fallocate,
+    .ftruncate = linux_ftruncate,
+    .statx = linux_statx,
+    .renameat = linux_renameat,
+    .unlinkat = linux_unlinkat,
+    .mkdirat = linux_mkdirat,
+    .linkat = linux_linkat,
+    .symlinkat = linux_symlinkat,
     .fstat = linux_fstat,
     .fcntl = linux_fcntl,
     .poll = linux_poll,
@@ -322,6 +426,8 @@ struct bnx_os bnx_os = {
     .timerfd_settime = linux_timerfd_settime,
     .epoll_create = linux_epoll_create,
     .epoll_add = linux_epoll_add,
+    .epoll_control = linux_epoll_control,
+    .epoll_wait = linux_epoll_wait,
     .socket = linux_socket,
     .setsockopt = linux_setsockopt,
     .getsockopt = linux_getsockopt,
@@ -331,6 +437,8 @@ struct bnx_os bnx_os = {
     .connect = linux_connect,
     .recv = linux_recv,
     .send = linux_send,
+    .recvmsg = linux_recvmsg,
+    .sendmsg = linux_sendmsg,
     .shutdown = linux_shutdown,
     .getsockname = linux_getsockname,
     .uring_setup = linux_uring_setup,

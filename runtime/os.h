@@ -20,11 +20,17 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/types.h>
+#include <sys/uio.h>
+
+struct open_how; /* of linux/openat2.h */
+struct statx;    /* of sys/stat.h with GNU extensions */
 
 #define BNX_NEVER_NS UINT64_MAX /* a deadline that does not come */
 
@@ -47,6 +53,7 @@ struct bnx_os {
     int (*thread_cpu_clock)(int tid, uint64_t *out_ns);          /* CPU time used by tid */
     int (*affinity_get)(cpu_set_t *out_set, size_t set_bytes);   /* this thread's */
     int (*affinity_set)(const cpu_set_t *set, size_t set_bytes); /* this thread's */
+    int (*timer_slack)(unsigned long ns);                        /* this thread's */
 
     /* Sleeps while *word == expected: 0 woken (or spuriously), -EAGAIN the word differs, -ETIMEDOUT
      * the CLOCK_MONOTONIC deadline has come (BNX_NEVER_NS: none), -EINTR a signal. */
@@ -70,7 +77,20 @@ struct bnx_os {
     int (*close)(int fd);
     ssize_t (*read)(int fd, void *buffer, size_t bytes);
     ssize_t (*write)(int fd, const void *buffer, size_t bytes);
+    /* offset -1: the position. flags: RWF_*. */
+    ssize_t (*preadv)(int fd, const struct iovec *parts, int count, off_t offset, int flags);
+    ssize_t (*pwritev)(int fd, const struct iovec *parts, int count, off_t offset, int flags);
     int (*chmod)(const char *path, mode_t mode);
+    int (*openat2)(int directory, const char *path, const struct open_how *how);
+    int (*fsync)(int fd, bool is_data_only);
+    int (*fallocate)(int fd, int mode, off_t offset, off_t bytes);
+    int (*ftruncate)(int fd, off_t bytes);
+    int (*statx)(int directory, const char *path, int flags, unsigned mask, struct statx *out);
+    int (*renameat)(int from, const char *path, int to, const char *new_path, unsigned flags);
+    int (*unlinkat)(int directory, const char *path, int flags);
+    int (*mkdirat)(int directory, const char *path, mode_t mode);
+    int (*linkat)(int from, const char *path, int to, const char *new_path, int flags);
+    int (*symlinkat)(const char *target, int directory, const char *path);
     int (*fstat)(int fd, struct stat *out_stat);
     int (*fcntl)(int fd, int command, int arg);
     int (*poll)(struct pollfd *fds, nfds_t count, int timeout_ms);
@@ -81,6 +101,9 @@ struct bnx_os {
     int (*timerfd_settime)(int fd, uint64_t deadline_ns); /* BNX_NEVER_NS disarms it */
     int (*epoll_create)(int flags);
     int (*epoll_add)(int epoll_fd, int fd); /* EPOLLIN, level-triggered */
+    int (*epoll_control)(int epoll_fd, int control, int fd, unsigned events, uint64_t key);
+    /* 0 = does not sleep; BNX_NEVER_NS = until an event. Returns how many, or -errno. */
+    int (*epoll_wait)(int epoll_fd, struct epoll_event *out_events, int max, uint64_t deadline_ns);
     int (*socket)(int domain, int type, int protocol);
     int (*setsockopt)(int fd, int level, int name, const void *value, socklen_t bytes);
     int (*getsockopt)(int fd, int level, int name, void *value, socklen_t *bytes);
@@ -90,6 +113,8 @@ struct bnx_os {
     int (*connect)(int fd, const struct sockaddr *address, socklen_t bytes);
     ssize_t (*recv)(int fd, void *buffer, size_t bytes, int flags);
     ssize_t (*send)(int fd, const void *buffer, size_t bytes, int flags);
+    ssize_t (*recvmsg)(int fd, struct msghdr *message, int flags);
+    ssize_t (*sendmsg)(int fd, const struct msghdr *message, int flags);
     int (*shutdown)(int fd, int how);
     int (*getsockname)(int fd, struct sockaddr *address, socklen_t *bytes);
 

@@ -21,6 +21,7 @@
 #include "runtime/environment.h"
 #include "runtime/guest.h"
 #include "runtime/rescue.h"
+#include "runtime/thread_pool.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -184,7 +185,7 @@ static int make_fork_guard(struct bnx_runtime *runtime) {
 }
 
 static void free_parts(struct bnx_runtime *runtime) {
-    bnx_offload_destroy(runtime);
+    bnx_thread_pool_destroy(runtime->threads);
     bnx_watchdog_free(runtime);
     free_workers(runtime);
     bnx_pool_fini(&runtime->tasks);
@@ -215,6 +216,41 @@ static int load_machine(struct bnx_runtime *runtime) {
     return error;
 }
 
+/* Makes the workers, each with its driver, and lets them run; or leaves none. */
+static int raise_workers(struct bnx_runtime *runtime) {
+    bnx_idle_init(&runtime->idle, runtime->worker_count);
+    runtime->phase = BNX_PHASE_RUNNING; /* nobody else is here */
+    runtime->workers_ready = runtime->workers_go = runtime->workers_left = 0;
+    bool is_guest = (runtime->flags & BNX_GUEST) != 0;
+    int error = allocate_workers(runtime);
+    if (error == 0) {
+        error = is_guest ? bnx_guest_open(runtime) : start_workers(runtime);
+    }
+    if (error != 0) {
+        free_workers(runtime);
+    }
+    return error;
+}
+
+/* The machine does not have the driver, or not enough for it; what else fails would fail again. */
+static bool is_refusal(int error) {
+    return error == -ENOSYS || error == -EPERM || error == -EACCES || error == -EINVAL ||
+           error == -ENOMEM || error == -EOPNOTSUPP;
+}
+
+static int raise_with_some_driver(struct bnx_runtime *runtime, enum bnx_driver_kind kind) {
+    const struct bnx_driver_ops *fallback = NULL;
+    bnx_driver_choose(kind, &runtime->driver_ops, &fallback);
+    int error = raise_workers(runtime);
+    if (!is_refusal(error) || fallback == NULL) {
+        return error;
+    }
+    bnx_runtime_log(runtime, BNX_LOG_WARNING, "%s is refused (%s): all workers use %s",
+                    runtime->driver_ops->name, strerrordesc_np(-error), fallback->name);
+    runtime->driver_ops = fallback;
+    return raise_workers(runtime);
+}
+
 static int build(struct bnx_runtime *runtime, const struct bnx_options *options) {
     int error = load_machine(runtime);
     if (error != 0) {
@@ -224,7 +260,6 @@ static int build(struct bnx_runtime *runtime, const struct bnx_options *options)
     for (unsigned lane = 0; lane < BNX_LANES; lane++) {
         bnx_lock_init(&runtime->lanes[lane].lock);
     }
-    bnx_idle_init(&runtime->idle, runtime->worker_count);
     bnx_scope_init_root(&runtime->root, runtime);
     bnx_pool_init(&runtime->tasks, sizeof(struct bnx_task), runtime->tasks_max);
     bnx_pool_init(&runtime->timers, sizeof(struct bnx_timer_node), TIMERS_MAX);
@@ -234,22 +269,11 @@ static int build(struct bnx_runtime *runtime, const struct bnx_options *options)
         error = make_fork_guard(runtime);
     }
     if (error == 0) {
-        error = bnx_driver_choose(options->driver, &runtime->driver_ops, runtime->log,
-                                  runtime->log_arg);
-    }
-    if (error == 0) {
-        error = allocate_workers(runtime);
-    }
-    if (error == 0) {
-        error = bnx_offload_create(runtime, options->offload_threads_max != 0
-                                                ? options->offload_threads_max
-                                                : OFFLOAD_THREADS_DEFAULT);
-    }
-    if (error == 0) {
+        uint32_t most = options->offload_threads_max;
         error =
-            (runtime->flags & BNX_GUEST) != 0 ? bnx_guest_open(runtime) : start_workers(runtime);
+            bnx_thread_pool_create(most != 0 ? most : OFFLOAD_THREADS_DEFAULT, &runtime->threads);
     }
-    return error;
+    return error != 0 ? error : raise_with_some_driver(runtime, options->driver);
 }
 
 static size_t describe_owner(void *owner, char *buffer, size_t bytes) {
@@ -505,7 +529,8 @@ int bnx_runtime_destroy(struct bnx_runtime *runtime) {
     while (bnx_load_seq_cst(&runtime->foreign_wakers) != 0) { /* R3 */
         bnx_os.thread_yield();
     }
-    bnx_offload_destroy(runtime); /* its threads may still be waking workers */
+    bnx_thread_pool_destroy(runtime->threads); /* its threads may still be waking workers */
+    runtime->threads = NULL;
     bnx_watchdog_stop(runtime);
     bnx_store_seq_cst(&runtime->phase, BNX_PHASE_ENDING); /* R1 */
     if (runtime->guest != NULL) {
@@ -559,6 +584,10 @@ uint32_t bnx_worker_index(const struct bnx_worker *worker) {
 struct bnx_driver *bnx_driver_current(void) {
     struct bnx_worker *worker = bnx_worker_current();
     return worker != NULL ? worker->driver : NULL;
+}
+
+struct bnx_thread_pool *bnx_thread_pool_current(void) {
+    return bnx_worker_current()->runtime->threads;
 }
 
 struct bnx_worker *bnx_worker_peer(uint32_t index) {

@@ -11,7 +11,7 @@
 #include <bonxie/future.h>
 #include <bonxie/runtime.h>
 
-struct bnx_offload_pool;
+struct bnx_thread_pool;
 struct bnx_watchdog;
 struct bnx_guest;
 
@@ -81,7 +81,7 @@ struct bnx_runtime {
     void *log_arg;
     struct bnx_worker *workers;
     struct bnx_topology topology;
-    struct bnx_offload_pool *offload;
+    struct bnx_thread_pool *threads;
     struct bnx_watchdog *watchdog;
     struct bnx_guest *guest; /* NULL: the workers have threads of their own */
     uint32_t *fork_guard;    /* a word in a MADV_WIPEONFORK page: 1 here, 0 in a fork child */
@@ -184,9 +184,6 @@ int64_t bnx_scope_root_children(const struct bnx_scope *root);
 void bnx_task_interrupt(struct bnx_task *task, uint32_t depth);
 
 /* ---- the rest ---- */
-
-int bnx_offload_create(struct bnx_runtime *runtime, uint32_t threads_max);
-void bnx_offload_destroy(struct bnx_runtime *runtime);
 
 int bnx_watchdog_start(struct bnx_runtime *runtime);
 void bnx_watchdog_stop(struct bnx_runtime *runtime);

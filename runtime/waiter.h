@@ -120,7 +120,7 @@ struct bnx_waiter_list {
     struct bnx_waiter *last;
 };
 
-#define BNX_WAITER_LINKED 1u /* waiter->state of one that is in a list */
+#define BNX_WAITER_LINKED 1u /* in waiter->state of one that is in a list; the rest is its user's */
 
 static inline void bnx_waiter_list_push(struct bnx_waiter_list *list, struct bnx_waiter *waiter) {
     waiter->next = NULL;
@@ -150,7 +150,7 @@ static inline void bnx_waiter_list_push_first(struct bnx_waiter_list *list,
 
 /** Takes a waiter out; one that is in no list (somebody took it out) is left alone. */
 static inline void bnx_waiter_list_remove(struct bnx_waiter_list *list, struct bnx_waiter *waiter) {
-    if (waiter->state != BNX_WAITER_LINKED) {
+    if ((waiter->state & BNX_WAITER_LINKED) == 0) {
         return;
     }
     if (waiter->prev != NULL) {

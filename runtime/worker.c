@@ -364,7 +364,9 @@ int bnx_worker_open(struct bnx_worker *worker) {
     bnx_carrier_init(&worker->carrier);
     worker->tid = (uint32_t)bnx_os.thread_id();
     worker->is_in_loop = 1;
-    struct bnx_driver_config config = {worker->index, runtime->worker_count};
+    struct bnx_driver_config config = {.worker_index = worker->index,
+                                       .worker_count = runtime->worker_count,
+                                       .is_guest = (runtime->flags & BNX_GUEST) != 0};
     return runtime->driver_ops->open(&config, worker, &worker->driver);
 }
 

@@ -17,6 +17,18 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+/** For a claim about rings: every runtime from now on has them, or the claim is skipped. */
+static inline void io_needs_ring(void) {
+    struct bnx_options options = {.worker_count = 1, .driver = BNX_DRIVER_URING};
+    struct bnx_runtime *runtime = NULL;
+    int error = bnx_runtime_create(&options, &runtime);
+    if (error != 0) {
+        SKIP("no io_uring here: %s", strerror(-error));
+    }
+    CHECK_EQ(bnx_runtime_destroy(runtime), 0);
+    CHECK_EQ(setenv("BONXIE_DRIVER", "uring", 1), 0);
+}
+
 /** Two ends of a stream, blocking as they come from the kernel. */
 static inline void io_unix_pair(int out_fds[2]) {
     CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, out_fds), 0);

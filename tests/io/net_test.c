@@ -441,6 +441,41 @@ static int connect_wrongly(void *arg) {
     return 0;
 }
 
+#define SHARERS 8
+
+static int receive_one(void *arg) {
+    char byte;
+    CHECK_EQ(bnx_recv(*(int *)arg, &byte, 1, 0), 1);
+    return 0;
+}
+
+static int share_reading(void *arg) {
+    (void)arg;
+    for (uint64_t round = 0; round < 2 + bnx_test_scale(20); round++) {
+        int fds[2];
+        struct bnx_scope scope;
+        struct bnx_task *sharers[SHARERS];
+        io_unix_pair(fds);
+        CHECK_EQ(bnx_scope_open(&scope, NULL), 0);
+        for (int i = 0; i < SHARERS; i++) {
+            CHECK_EQ(bnx_spawn_with(&scope, NULL, receive_one, &fds[0], &sharers[i]), 0);
+        }
+        for (int i = 0; i < SHARERS; i++) {
+            io_await_wait(sharers[i], BNX_WAIT_RECV);
+        }
+        CHECK_EQ(bnx_send_all(fds[1], "12345678", SHARERS), SHARERS);
+        CHECK_EQ(bnx_scope_close(&scope), 0);
+        io_close_pair(fds);
+    }
+    return 0;
+}
+
+/* Claim: of many tasks that wait to read from one socket each is served, although all the data
+ * came with one event. */
+TEST(readers_share, "net.readers_share") {
+    sched_run_each(share_reading, NULL);
+}
+
 static int use_wrong_fds(void *arg) {
     (void)arg;
     char buffer[4];

@@ -43,6 +43,7 @@ static int enter_or_refuse(int ring_fd, unsigned submit, unsigned wait, unsigned
 
 /* Before the first runtime of the claim, which has a process of its own. */
 static void faults_install(void) {
+    io_needs_ring(); /* no other driver has these entries */
     faults.setup = bnx_os.uring_setup;
     faults.enter = bnx_os.uring_enter;
     bnx_os.uring_enter = enter_or_refuse;

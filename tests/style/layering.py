@@ -14,7 +14,7 @@ LEVELS = [set(stems.split()) for stems in (
     """context crash deque idle mpscq pool quota runq stack textfile thread_wait topology waitq
        wheel""",
     """driver dump_pvt environment guest queue rescue runtime runtime_pvt scope_pvt steal strand
-       suspension task task_pvt timer wait waiter watchdog worker""",
+       suspension task task_pvt thread_pool timer wait waiter watchdog worker""",
     """barrier broadcast cancel chan chan_pvt completed cond defer dump event fork future gen
        gen_pvt gen_stack handle iter kind limiter list_wait local main mutex offload once oneshot
        progress progress_pvt rwlock scope select sem several shield sim sim_os sim_pvt spawn
@@ -27,7 +27,7 @@ LEVEL_1_PAIRS = {("context", "stack"), ("crash", "stack"), ("quota", "topology")
 # Public headers that L1 may include, for their types.
 VOCABULARY = {"bonxie/base.h", "bonxie/stack.h", "bonxie/waitable.h"}
 # What io/ may see of runtime/.
-PORT = LEVEL_0 | {"task_pvt", "driver", "wait", "waiter", "waitq"}
+PORT = LEVEL_0 | {"task_pvt", "driver", "wait", "waiter", "waitq", "thread_pool"}
 # Only these may include liburing's header.
 LIBURING_USERS = {"io/ring.c", "io/ring.h"}
 
@@ -59,7 +59,7 @@ def allowed(path, included):
     if path.startswith("io/"):
         if included.startswith("io/") or (included.startswith("runtime/") and stem(included) in PORT):
             return None
-        return "io/ sees of runtime/ its foundation, task_pvt, driver, wait, waiter and waitq"
+        return "io/ sees of runtime/ its foundation, task_pvt, driver, wait, waiter, waitq and thread_pool"
     return None
 
 

@@ -187,13 +187,11 @@ static int sim_open(const struct bnx_driver_config *config, struct bnx_worker *w
     return 0;
 }
 
-int bnx_driver_choose(enum bnx_driver_kind kind, const struct bnx_driver_ops **out_ops,
-                      void (*log)(enum bnx_log_level, const char *, void *), void *log_arg) {
+void bnx_driver_choose(enum bnx_driver_kind kind, const struct bnx_driver_ops **out_ops,
+                       const struct bnx_driver_ops **out_fallback) {
     (void)kind;
-    (void)log;
-    (void)log_arg;
     *out_ops = &sim_ops;
-    return 0;
+    *out_fallback = NULL;
 }
 
 int sim_op(uint64_t latency_ns, int result) {

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The epoll driver: where io_uring is refused, by a container's profile, a sysctl, an old kernel.
+ *
+ * Concepts
+ *   An op is tried at once; where it would have to wait, the task waits in its worker's poller
+ *   (poller.h) and tries again when woken. What no readiness tells, files and paths, a thread of
+ *   the pool does (blocking.h). No op is ever in flight here: cancel and close are the poller's
+ *   and the pool's.
+ *   The worker sleeps in the poller. Timers come with its deadline, so the thread's timer slack,
+ *   50 us by default, is set to the least.
+ *
+ * Ordering
+ *   U1 wake: exchange seq_cst of `notified` 0 -> 1 and then the write; exchange seq_cst to 0 when
+ *      the wake has come, and only then the owner's look at the queues. A waker that finds 1 put
+ *      its work there before that look.
+ *   The sleep keeps the worker's service: a late rescuer could else eat this very wake.
+ */
+#include "io/driver.h"
+#include "io/perform.h"
+
+#include "runtime/clock.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/eventfd.h>
+
+struct epoll_driver {
+    struct bnx_io_driver io;
+    int wake_fd;                 /* immutable */
+    uint32_t never_changes;      /* its poll word: events show in no memory */
+    BNX_APART uint32_t notified; /* a wake is on its way; any thread; U1 */
+};
+
+static struct epoll_driver *epoll_of(const struct bnx_driver *driver) {
+    return BNX_CONTAINER_OF(bnx_io_driver_of(driver), struct epoll_driver, io);
+}
+
+/* ---- Running ops ---- */
+
+/* A descriptor that cannot say "not now" is asked by poll(2) first: another reader of the same
+ * terminal or fifo may come in between and make the call wait for more. */
+static ssize_t try_now(const struct bnx_op *op, bool was_ready) {
+    ssize_t result = bnx_op_try(op);
+    if (result == -EOPNOTSUPP && (op->kind == BNX_OP_READ || op->kind == BNX_OP_WRITE)) {
+        struct pollfd ready = {.fd = op->fd, .events = (short)bnx_op_events(op)};
+        return was_ready && bnx_os.poll(&ready, 1, 0) > 0 ? bnx_op_perform(op) : -EAGAIN;
+    }
+    return result;
+}
+
+static bool is_pooled(const struct bnx_op *op) {
+    return bnx_op_events(op) == 0;
+}
+
+static ssize_t run_in_pool(struct bnx_task *self, struct bnx_op *op, enum bnx_wait_reason reason) {
+    struct bnx_driver *driver = bnx_driver_current();
+    return bnx_blocking_run(&bnx_io_driver_of(driver)->blocking, self, op, reason);
+}
+
+static ssize_t run_when_ready(struct bnx_task *self, struct bnx_op *op,
+                              enum bnx_wait_reason reason) {
+    bool was_ready = false;
+    for (;;) { /* ends: with a result, or a cancel */
+        ssize_t result = try_now(op, was_ready);
+        if (result == -EOPNOTSUPP) {
+            return run_in_pool(self, op, reason);
+        }
+        if (result != -EAGAIN && result != -EINTR) {
+            bnx_task_spend(self);
+            return result;
+        }
+        struct bnx_poller *poller = &bnx_io_driver_of(bnx_driver_current())->poller;
+        int events = bnx_poller_wait(poller, op->fd, bnx_op_events(op), reason);
+        if (events == -EPERM) { /* a file: it is always ready, and may take its time */
+            return run_in_pool(self, op, reason);
+        }
+        if (events < 0) {
+            return events;
+        }
+        was_ready = true;
+    }
+}
+
+/* MSG_WAITALL is the kernel's only in a call that waits. */
+static ssize_t receive_all(struct bnx_task *self, struct bnx_op *op, enum bnx_wait_reason reason) {
+    struct bnx_op part = *op;
+    size_t done = 0;
+    part.flags &= ~MSG_WAITALL;
+    while (done < op->bytes) { /* ends: progress, the end of the stream, or an error */
+        part.buffer = (char *)op->buffer + done;
+        part.bytes = op->bytes - done;
+        ssize_t got = run_when_ready(self, &part, reason);
+        if (got <= 0) {
+            return done > 0 ? (ssize_t)done : got;
+        }
+        done += (size_t)got;
+    }
+    return (ssize_t)done;
+}
+
+static ssize_t epoll_run(struct bnx_task *self, struct bnx_op *op, enum bnx_wait_reason reason) {
+    ssize_t result = bnx_task_cancel_check(self);
+    op->is_closed = false;
+    op->result_flags = 0;
+    if (result == 0) {
+        if (is_pooled(op)) {
+            result = run_in_pool(self, op, reason);
+        } else if (op->kind == BNX_OP_RECV && (op->flags & MSG_WAITALL) != 0) {
+            result = receive_all(self, op, reason);
+        } else {
+            result = run_when_ready(self, op, reason);
+        }
+    }
+    op->result = (int32_t)result;
+    return result;
+}
+
+/* ---- The port ---- */
+
+static size_t collect(struct epoll_driver *self, uint64_t deadline_ns) {
+    bool is_woken = false;
+    size_t woken = bnx_poller_collect(&self->io.poller, deadline_ns, &is_woken);
+    if (is_woken) {
+        (void)bnx_exchange_seq_cst(&self->notified, 0); /* U1 */
+    }
+    return woken;
+}
+
+static size_t epoll_poll(struct bnx_driver *driver) {
+    struct epoll_driver *self = epoll_of(driver);
+    size_t woken = collect(self, 0);
+    bnx_store_relaxed(&driver->completions, driver->completions + woken); /* statistics */
+    return woken;
+}
+
+static bool epoll_is_pending(const struct bnx_driver *driver) {
+    return bnx_poller_is_pending(&bnx_io_driver_of(driver)->poller);
+}
+
+static void epoll_park(struct bnx_driver *driver, uint64_t deadline_ns) {
+    struct epoll_driver *self = epoll_of(driver);
+    if (!bnx_worker_service_try(driver->worker)) {
+        return; /* a rescuer is at work: what it finds is on its way */
+    }
+    size_t woken = collect(self, deadline_ns);
+    bnx_worker_service_leave(driver->worker);
+    bnx_store_relaxed(&driver->completions, driver->completions + woken); /* statistics */
+}
+
+static void epoll_wake(struct bnx_driver *driver) {
+    struct epoll_driver *self = epoll_of(driver);
+    if (bnx_exchange_seq_cst(&self->notified, 1) == 0) { /* U1 */
+        uint64_t one = 1;
+        (void)bnx_os.write(self->wake_fd, &one, sizeof(one)); /* 2^64 wakes would fill it */
+    }
+}
+
+static bool epoll_cancel(struct bnx_driver *driver, struct bnx_task *task, void *op,
+                         uint64_t sequence) {
+    (void)driver;
+    (void)task;
+    (void)op;
+    (void)sequence;
+    bnx_panic(__FILE__, __LINE__, "the epoll driver has no operations in flight");
+}
+
+static size_t epoll_reap_for(struct bnx_driver *driver) {
+    return collect(epoll_of(driver), 0);
+}
+
+static int epoll_pollable_fd(const struct bnx_driver *driver) {
+    return bnx_io_driver_of(driver)->poller.epoll_fd;
+}
+
+static void epoll_close(struct bnx_driver *driver) {
+    struct epoll_driver *self = epoll_of(driver);
+    bnx_poller_fini(&self->io.poller);
+    (void)bnx_os.close(self->wake_fd);
+    bnx_os.release(self);
+}
+
+static int open_parts(struct epoll_driver *self) {
+    self->wake_fd = bnx_os.eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (self->wake_fd < 0) {
+        return self->wake_fd;
+    }
+    int error = bnx_poller_open(&self->io.poller);
+    if (error == 0) {
+        error = bnx_poller_watch_wake(&self->io.poller, self->wake_fd);
+    }
+    if (error != 0) {
+        bnx_poller_fini(&self->io.poller);
+        (void)bnx_os.close(self->wake_fd);
+    }
+    return error;
+}
+
+static int epoll_open(const struct bnx_driver_config *config, struct bnx_worker *worker,
+                      struct bnx_driver **out_driver) {
+    struct epoll_driver *self = bnx_os.allocate(sizeof(*self), BNX_APART_BYTES);
+    if (self == NULL) {
+        return -ENOMEM;
+    }
+    memset(self, 0, sizeof(*self));
+    bnx_io_driver_init(&self->io, &bnx_epoll_ops, worker);
+    self->io.base.poll_word = &self->never_changes;
+    int error = open_parts(self);
+    if (error != 0) {
+        bnx_os.release(self);
+        return error;
+    }
+    if (!config->is_guest) {         /* the thread is the host's */
+        (void)bnx_os.timer_slack(1); /* refused: timers come a little late */
+    }
+    *out_driver = &self->io.base;
+    return 0;
+}
+
+const struct bnx_io_ops bnx_epoll_ops = {
+    .port = {.name = "epoll",
+             .open = epoll_open,
+             .close = epoll_close,
+             .poll = epoll_poll,
+             .is_pending = epoll_is_pending,
+             .park = epoll_park,
+             .wake = epoll_wake,
+             .cancel = epoll_cancel,
+             .reap_for = epoll_reap_for,
+             .pollable_fd = epoll_pollable_fd},
+    .run = epoll_run,
+};

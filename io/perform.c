@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: MIT */
+/* Operations as system calls (perform.h). */
+#include "io/perform.h"
+
+#include <errno.h>
+#include <poll.h>
+
+#ifndef RWF_NOWAIT
+#define RWF_NOWAIT 8 /* Linux 4.14; kernel ABI */
+#endif
+
+unsigned bnx_op_events(const struct bnx_op *op) {
+    switch (op->kind) {
+    case BNX_OP_READ:
+    case BNX_OP_READV:
+    case BNX_OP_RECV:
+    case BNX_OP_RECVMSG:
+    case BNX_OP_ACCEPT:
+        return POLLIN;
+    case BNX_OP_WRITE:
+    case BNX_OP_WRITEV:
+    case BNX_OP_SEND:
+    case BNX_OP_SENDMSG:
+    case BNX_OP_CONNECT:
+        return POLLOUT;
+    case BNX_OP_POLL:
+        return (unsigned)op->flags;
+    default: /* a file's, or a path's */
+        return 0;
+    }
+}
+
+static off_t position_of(const struct bnx_op *op) {
+    return op->offset == UINT64_MAX ? -1 : (off_t)op->offset;
+}
+
+/* Reads and writes, whole or in parts. */
+static ssize_t transfer(const struct bnx_op *op, int flags) {
+    struct iovec whole = {op->buffer, op->bytes};
+    bool is_whole = op->kind == BNX_OP_READ || op->kind == BNX_OP_WRITE;
+    const struct iovec *parts = is_whole ? &whole : op->buffer;
+    int count = is_whole ? 1 : (int)op->bytes;
+    flags |= is_whole ? 0 : op->flags;
+    return op->kind == BNX_OP_READ || op->kind == BNX_OP_READV
+               ? bnx_os.preadv(op->fd, parts, count, position_of(op), flags)
+               : bnx_os.pwritev(op->fd, parts, count, position_of(op), flags);
+}
+
+static ssize_t poll_now(const struct bnx_op *op) {
+    struct pollfd ready = {.fd = op->fd, .events = (short)op->flags};
+    int count = bnx_os.poll(&ready, 1, 0);
+    if (count <= 0) {
+        return count < 0 ? count : -EAGAIN;
+    }
+    return (ready.revents & POLLNVAL) != 0 ? -EBADF : ready.revents;
+}
+
+/* Whether an accept on a descriptor that blocks would wait: it is a listener, and nobody comes. */
+static bool would_block(int fd) {
+    struct pollfd ready = {.fd = fd, .events = POLLIN};
+    int listens = 0;
+    socklen_t bytes = sizeof(listens);
+    return bnx_os.poll(&ready, 1, 0) == 0 &&
+           bnx_os.getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &bytes) == 0 && listens != 0;
+}
+
+/* A listener that blocks is not ours, or not any more: it is asked first. */
+static ssize_t accept_now(const struct bnx_op *op) {
+    int flags = bnx_os.fcntl(op->fd, F_GETFL, 0);
+    if (flags < 0) {
+        return flags;
+    }
+    if ((flags & O_NONBLOCK) == 0 && would_block(op->fd)) {
+        return -EAGAIN;
+    }
+    return bnx_os.accept4(op->fd, op->buffer, op->other, op->flags);
+}
+
+/* Again while it is under way: the call then tells what became of it. A unix socket blocks (net.c
+ * says why), so it is tried without. */
+static ssize_t connect_now(const struct bnx_op *op) {
+    const struct sockaddr *address = op->buffer;
+    bool is_unix = address->sa_family == AF_UNIX;
+    if (is_unix) {
+        (void)bnx_os.fcntl(op->fd, F_SETFL, O_RDWR | O_NONBLOCK);
+    }
+    int error = bnx_os.connect(op->fd, address, (socklen_t)op->bytes);
+    if (is_unix) {
+        (void)bnx_os.fcntl(op->fd, F_SETFL, O_RDWR);
+        return error == -EAGAIN ? -EOPNOTSUPP : error; /* its queue is full: nothing polls that */
+    }
+    return error == -EINPROGRESS || error == -EALREADY ? -EAGAIN : error;
+}
+
+ssize_t bnx_op_try(const struct bnx_op *op) {
+    switch (op->kind) {
+    case BNX_OP_READ:
+    case BNX_OP_WRITE:
+    case BNX_OP_READV:
+    case BNX_OP_WRITEV:
+        return transfer(op, RWF_NOWAIT);
+    case BNX_OP_RECV:
+        return bnx_os.recv(op->fd, op->buffer, op->bytes, op->flags | MSG_DONTWAIT);
+    case BNX_OP_SEND:
+        return bnx_os.send(op->fd, op->buffer, op->bytes, op->flags | MSG_DONTWAIT);
+    case BNX_OP_RECVMSG:
+        return bnx_os.recvmsg(op->fd, op->buffer, op->flags | MSG_DONTWAIT);
+    case BNX_OP_SENDMSG:
+        return bnx_os.sendmsg(op->fd, op->buffer, op->flags | MSG_DONTWAIT);
+    case BNX_OP_ACCEPT:
+        return accept_now(op);
+    case BNX_OP_CONNECT:
+        return connect_now(op);
+    case BNX_OP_POLL:
+        return poll_now(op);
+    default:
+        return -EOPNOTSUPP;
+    }
+}
+
+ssize_t bnx_op_perform(const struct bnx_op *op) {
+    switch (op->kind) {
+    case BNX_OP_READ:
+    case BNX_OP_WRITE:
+    case BNX_OP_READV:
+    case BNX_OP_WRITEV:
+        return transfer(op, 0);
+    case BNX_OP_CONNECT:
+        return bnx_os.connect(op->fd, op->buffer, (socklen_t)op->bytes);
+    case BNX_OP_OPEN:
+        return bnx_os.openat2(op->fd, op->buffer, op->other);
+    case BNX_OP_FSYNC:
+        return bnx_os.fsync(op->fd, (op->flags & BNX_FSYNC_DATA) != 0);
+    case BNX_OP_FALLOCATE:
+        return bnx_os.fallocate(op->fd, (int)op->bytes, (off_t)op->offset, (off_t)op->length);
+    case BNX_OP_STATX:
+        return bnx_os.statx(op->fd, op->buffer, op->flags, (unsigned)op->bytes, op->other);
+    case BNX_OP_RENAME:
+        return bnx_os.renameat(op->fd, op->buffer, op->fd2, op->other, (unsigned)op->flags);
+    case BNX_OP_UNLINK:
+        return bnx_os.unlinkat(op->fd, op->buffer, op->flags);
+    case BNX_OP_MKDIR:
+        return bnx_os.mkdirat(op->fd, op->buffer, (mode_t)op->bytes);
+    case BNX_OP_LINK:
+        return bnx_os.linkat(op->fd, op->buffer, op->fd2, op->other, op->flags);
+    case BNX_OP_SYMLINK:
+        return bnx_os.symlinkat(op->buffer, op->fd2, op->other);
+    case BNX_OP_RAW:
+        return -ENOSYS;
+    default: /* always pollable */
+        return -EOPNOTSUPP;
+    }
+}

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: MIT */
+/* Slots, arming, and what an event wakes (poller.h). */
+#include "io/poller.h"
+
+#include "runtime/clock.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+
+#define SLOTS (1 << 20) /* untouched pages cost nothing; the kernel's usual hard limit */
+#define BATCH 64        /* events a syscall */
+#define EVENTS_SHIFT 16 /* of what a waiter wants, in its state */
+#define ALWAYS ((unsigned)(POLLERR | POLLHUP | POLLNVAL))
+#define READING ((unsigned)(POLLIN | POLLPRI | POLLRDHUP))
+#define WAKE_KEY UINT64_MAX
+
+_Static_assert((int)EPOLLIN == POLLIN && (int)EPOLLOUT == POLLOUT && (int)EPOLLPRI == POLLPRI &&
+                   (int)EPOLLERR == POLLERR && (int)EPOLLHUP == POLLHUP &&
+                   (int)EPOLLRDHUP == POLLRDHUP,
+               "one set of bits for both");
+
+struct bnx_poll_slot {
+    struct bnx_waiter_list waiters; /* what each wants is in the upper half of its state */
+    uint32_t generation; /* bumped by each close: an event of another file is told apart */
+    bool is_known;       /* it was added since: a guess, which saves a syscall */
+};
+
+/* ---- Opening ---- */
+
+void bnx_poller_init(struct bnx_poller *poller) {
+    poller->epoll_fd = -1;
+    poller->wake_fd = -1;
+    poller->slots = NULL;
+    bnx_lock_init(&poller->lock);
+}
+
+int bnx_poller_open(struct bnx_poller *poller) {
+    if (bnx_poller_is_open(poller)) {
+        return 0;
+    }
+    int error = 0;
+    void *slots = bnx_os.mmap(SLOTS * sizeof(struct bnx_poll_slot), PROT_READ | PROT_WRITE,
+                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, &error);
+    if (slots == MAP_FAILED) {
+        return error;
+    }
+    int fd = bnx_os.epoll_create(EPOLL_CLOEXEC);
+    bnx_lock_acquire(&poller->lock); /* P1 */
+    bool is_ours = fd >= 0 && poller->epoll_fd < 0;
+    if (is_ours) {
+        poller->slots = slots;
+        bnx_store_release(&poller->epoll_fd, fd); /* P2 */
+    }
+    bnx_lock_release(&poller->lock); /* P1 */
+    if (is_ours) {
+        return 0;
+    }
+    (void)bnx_os.munmap(slots, SLOTS * sizeof(struct bnx_poll_slot));
+    if (fd >= 0) {
+        (void)bnx_os.close(fd); /* somebody else was first */
+    }
+    return fd < 0 ? fd : 0;
+}
+
+int bnx_poller_watch_wake(struct bnx_poller *poller, int wake_fd) {
+    poller->wake_fd = wake_fd;
+    return bnx_os.epoll_control(poller->epoll_fd, EPOLL_CTL_ADD, wake_fd, EPOLLIN | EPOLLET,
+                                WAKE_KEY);
+}
+
+void bnx_poller_fini(struct bnx_poller *poller) {
+    if (poller->epoll_fd >= 0) {
+        (void)bnx_os.close(poller->epoll_fd);
+        (void)bnx_os.munmap(poller->slots, SLOTS * sizeof(struct bnx_poll_slot));
+    }
+}
+
+/* ---- Arming; all under the lock ---- */
+
+static unsigned wanted_by(const struct bnx_waiter *waiter) {
+    return waiter->state >> EVENTS_SHIFT;
+}
+
+static unsigned wanted_by_all(const struct bnx_poll_slot *slot) {
+    unsigned wanted = 0;
+    for (const struct bnx_waiter *at = slot->waiters.first; at != NULL; at = at->next) {
+        wanted |= wanted_by(at);
+    }
+    return wanted;
+}
+
+/* Asks epoll for one event of those that the waiters want. */
+static int arm(struct bnx_poller *poller, int fd) {
+    struct bnx_poll_slot *slot = &poller->slots[fd];
+    unsigned events = wanted_by_all(slot) | EPOLLONESHOT;
+    uint64_t key = (uint64_t)slot->generation << 32 | (uint32_t)fd;
+    int epoll_fd = poller->epoll_fd;
+    int control = slot->is_known ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
+    int error = bnx_os.epoll_control(epoll_fd, control, fd, events, key);
+    if (error == -ENOENT) { /* the number means another file by now */
+        error = bnx_os.epoll_control(epoll_fd, EPOLL_CTL_ADD, fd, events, key);
+    } else if (error == -EEXIST) {
+        error = bnx_os.epoll_control(epoll_fd, EPOLL_CTL_MOD, fd, events, key);
+    }
+    slot->is_known = error == 0;
+    return error;
+}
+
+int bnx_poller_add(struct bnx_poller *poller, int fd, unsigned events, struct bnx_waiter *waiter) {
+    if (fd < 0 || fd >= SLOTS) {
+        return -EBADF;
+    }
+    struct bnx_poll_slot *slot = &poller->slots[fd];
+    bnx_lock_acquire(&poller->lock); /* P1 */
+    bnx_waiter_list_push(&slot->waiters, waiter);
+    waiter->state |= (uint32_t)events << EVENTS_SHIFT;
+    int error = arm(poller, fd);
+    if (error != 0) {
+        bnx_waiter_list_remove(&slot->waiters, waiter);
+    }
+    bnx_lock_release(&poller->lock); /* P1 */
+    return error;
+}
+
+/* Epoll may go on looking for what only this one wanted: an event that finds nobody. */
+void bnx_poller_remove(struct bnx_poller *poller, int fd, struct bnx_waiter *waiter) {
+    bnx_lock_acquire(&poller->lock); /* P1 */
+    bnx_waiter_list_remove(&poller->slots[fd].waiters, waiter);
+    bnx_lock_release(&poller->lock); /* P1 */
+}
+
+/* ---- Waking ---- */
+
+/* Takes out and claims the first waiter for one of the events, of those who want to read or of the
+ * others. Under the lock. */
+static bool claim_first(struct bnx_poll_slot *slot, bool is_reading, unsigned events,
+                        struct bnx_wakee *out_wakee) {
+    struct bnx_waiter *next;
+    for (struct bnx_waiter *at = slot->waiters.first; at != NULL; at = next) {
+        next = at->next;
+        unsigned wanted = wanted_by(at);
+        unsigned hits = (wanted | ALWAYS) & events;
+        if (hits == 0 || ((wanted & READING) != 0) != is_reading) {
+            continue;
+        }
+        bnx_waiter_list_remove(&slot->waiters, at);
+        if (bnx_waiter_claim(at, (int)hits, out_wakee)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static size_t dispatch(struct bnx_poller *poller, const struct epoll_event *event) {
+    int fd = (int)(uint32_t)event->data.u64;
+    struct bnx_poll_slot *slot = &poller->slots[fd];
+    struct bnx_wakee wakees[2];
+    size_t count = 0;
+    bnx_lock_acquire(&poller->lock); /* P1 */
+    if (slot->generation == event->data.u64 >> 32) {
+        count += claim_first(slot, true, event->events, &wakees[count]) ? 1 : 0;
+        count += claim_first(slot, false, event->events, &wakees[count]) ? 1 : 0;
+        if (slot->waiters.first != NULL && !BNX_PLANT(poller_arms_once)) {
+            /* It fails where the file was closed behind our back: nobody will tell them. */
+            (void)arm(poller, fd);
+        }
+    }
+    bnx_lock_release(&poller->lock); /* P1 */
+    for (size_t i = 0; i < count; i++) {
+        bnx_wakee_wake(&wakees[i]);
+    }
+    return count;
+}
+
+size_t bnx_poller_collect(struct bnx_poller *poller, uint64_t deadline_ns, bool *out_wake) {
+    struct epoll_event events[BATCH];
+    size_t woken = 0;
+    int count;
+    *out_wake = false;
+    do { /* ends: each event disarms its descriptor, and what is armed anew has lost its turn */
+        count = bnx_os.epoll_wait(poller->epoll_fd, events, BATCH, deadline_ns);
+        for (int i = 0; i < count; i++) {
+            if (events[i].data.u64 == WAKE_KEY) {
+                *out_wake = true;
+            } else {
+                woken += dispatch(poller, &events[i]);
+            }
+        }
+        deadline_ns = 0;
+    } while (count == BATCH && woken < BATCH * BATCH);
+    return woken;
+}
+
+void bnx_poller_close_fd(struct bnx_poller *poller, int fd) {
+    if (!bnx_poller_is_open(poller) || fd < 0 || fd >= SLOTS) {
+        return;
+    }
+    struct bnx_poll_slot *slot = &poller->slots[fd];
+    for (;;) { /* ends: one fewer each round */
+        struct bnx_wakee wakee;
+        bnx_lock_acquire(&poller->lock); /* P1 */
+        struct bnx_waiter *waiter = bnx_waiter_list_claim(&slot->waiters, -EBADF, &wakee);
+        if (waiter == NULL && slot->is_known) {
+            slot->generation++;
+            slot->is_known = false;
+            /* A dup would keep it in the set. */
+            (void)bnx_os.epoll_control(poller->epoll_fd, EPOLL_CTL_DEL, fd, 0, 0);
+        }
+        bnx_lock_release(&poller->lock); /* P1 */
+        if (waiter == NULL) {
+            return;
+        }
+        bnx_wakee_wake(&wakee);
+    }
+}
+
+bool bnx_poller_is_pending(const struct bnx_poller *poller) {
+    struct pollfd ready = {.fd = poller->epoll_fd, .events = POLLIN};
+    return bnx_os.poll(&ready, 1, 0) > 0;
+}
+
+int bnx_poller_wait(struct bnx_poller *poller, int fd, unsigned events,
+                    enum bnx_wait_reason reason) {
+    struct bnx_sleeper sleeper;
+    struct bnx_waiter waiter;
+    bnx_sleeper_init(&sleeper);
+    bnx_waiter_init(&waiter, &sleeper, NULL);
+    int error = bnx_sleeper_begin(&sleeper);
+    if (error != 0) {
+        return error;
+    }
+    error = bnx_poller_add(poller, fd, events, &waiter);
+    if (error != 0 && bnx_sleeper_withdraw(&sleeper)) {
+        return error;
+    }
+    int slept = bnx_sleeper_sleep(&sleeper, reason, (const void *)(intptr_t)fd);
+    if (error != 0) {
+        return slept != 0 ? slept : error; /* a cancel alone can have claimed it */
+    }
+    if (slept != 0) {
+        bnx_poller_remove(poller, fd, &waiter);
+        return slept;
+    }
+    return waiter.result;
+}

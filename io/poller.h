@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Readiness of descriptors: an epoll instance a worker, and who waits for what in it.
+ *
+ * Concepts
+ *   slot     one a descriptor: its waiters (waiter.h), first come first served, and what epoll
+ *            looks for on their behalf. Each registration is one-shot and made anew by every wait:
+ *            the descriptor is a plain number, and may mean another file than a moment ago.
+ *   An event claims the first waiter that wants to read and the first that wants to write; for
+ *   those who are left epoll is asked again, and says at once when there is more.
+ *   A waiter is told that the descriptor is ready, which may be over when it looks: it tries, and
+ *   waits again.
+ *   The epoll driver sleeps in its worker's poller; on io_uring the ring watches it, as soon as
+ *   somebody waits in one.
+ *
+ * Invariants
+ *   Under the lock: a waiter is in a slot's list, or has been claimed, or has been removed. A slot
+ *   with waiters is armed for all that they want, or an event for it is on its way to a collect.
+ *
+ * Ordering
+ *   P1 lock: all slots. Any thread adds, removes and closes; the owner or its rescuer collects.
+ *   P2 open: store-release of epoll_fd after it is whole -> load-acquire by who did not open it.
+ */
+#ifndef BNX_IO_POLLER_H
+#define BNX_IO_POLLER_H
+
+#include "runtime/lock.h"
+#include "runtime/waiter.h"
+
+struct bnx_poll_slot;
+
+struct bnx_poller {
+    int epoll_fd; /* -1 until it is opened; P2 */
+    int wake_fd;  /* an eventfd that a collect reports; -1: none; immutable after open */
+    struct bnx_lock lock;
+    struct bnx_poll_slot *slots; /* by descriptor; under the lock */
+};
+
+/** Prepares a poller that is not open yet. */
+void bnx_poller_init(struct bnx_poller *poller);
+
+/** Opens it, unless it is open. Returns 0, or -errno. Any thread. */
+int bnx_poller_open(struct bnx_poller *poller);
+
+/** Also watches this eventfd, edge-triggered. Returns 0, or -errno. Before anybody waits. */
+int bnx_poller_watch_wake(struct bnx_poller *poller, int wake_fd);
+
+/** Closes it. Nobody waits in it. */
+void bnx_poller_fini(struct bnx_poller *poller);
+
+/** True once it is open. Any thread. */
+static inline bool bnx_poller_is_open(const struct bnx_poller *poller) {
+    return bnx_load_acquire(&poller->epoll_fd) >= 0; /* P2 */
+}
+
+/**
+ * Registers a waiter for events (POLLIN, POLLOUT, POLLPRI, POLLRDHUP; errors and hang-ups come
+ * always). It is claimed with the events as the result, or with -EBADF by bnx_poller_close_fd.
+ * Returns 0; -EPERM: a file that is always ready (a regular file, a directory); -EBADF; -ENOSPC,
+ * -ENOMEM. Any thread; the poller is open.
+ */
+int bnx_poller_add(struct bnx_poller *poller, int fd, unsigned events, struct bnx_waiter *waiter);
+
+/** Ends a registration, whether it was claimed or not. Any thread. */
+void bnx_poller_remove(struct bnx_poller *poller, int fd, struct bnx_waiter *waiter);
+
+/** Ends all waits for a descriptor with -EBADF: it is about to be closed. Any thread. */
+void bnx_poller_close_fd(struct bnx_poller *poller, int fd);
+
+/**
+ * Wakes whose descriptors are ready, sleeping for the first event until the deadline (0: not at
+ * all). *out_wake: the eventfd was written. Returns how many were woken. Owner, or its rescuer.
+ */
+size_t bnx_poller_collect(struct bnx_poller *poller, uint64_t deadline_ns, bool *out_wake);
+
+/** Whether a collect would find something. A syscall. Any thread. */
+bool bnx_poller_is_pending(const struct bnx_poller *poller);
+
+/**
+ * Waits until a descriptor is ready.
+ * Returns the events, > 0; -ECANCELED, -ETIMEDOUT; -EBADF: closed meanwhile; or as
+ * bnx_poller_add.
+ * Context: task, suspends; the poller is open.
+ */
+int bnx_poller_wait(struct bnx_poller *poller, int fd, unsigned events,
+                    enum bnx_wait_reason reason);
+
+#endif
