@@ -59,6 +59,8 @@ if(BONXIE_IO)
     target_link_libraries(bonxie_static PUBLIC Threads::Threads)
     target_link_libraries(bonxie_static INTERFACE
         $<BUILD_INTERFACE:${BNX_CK_LIBRARY}> $<INSTALL_INTERFACE:ck>)
+    # A look-up of a name that everybody has given up goes on in a thread: dlclose(3) leaves the code.
+    target_link_options(bonxie PRIVATE -Wl,-z,nodelete)
     if(TARGET bonxie_io)
         target_link_libraries(bonxie PRIVATE PkgConfig::LIBURING)
         target_link_libraries(bonxie_static INTERFACE

@@ -14,11 +14,11 @@ set -eu
 # no function.
 base="
     gcc g++ libc6-dev clang libclang-rt-14-dev llvm cmake ninja-build make pkg-config git
-    liburing-dev libck-dev libbenchmark-dev python3
+    liburing-dev libck-dev libbenchmark-dev libssl-dev python3
 "
 more="
-    clang-format gdb valgrind strace curl netcat-openbsd wrk apache2-utils nghttp2-client
-    gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user spin procps iproute2
+    clang-format gdb valgrind strace curl openssl netcat-openbsd wrk apache2-utils nghttp2-client
+    gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user spin procps iproute2 redis-tools
     liburing-dev:arm64
 "
 # apt and dpkg are waited for this long when another process holds their locks.

@@ -22,7 +22,7 @@ struct bnx_blocking_op {
     struct bnx_task *task;
     uint64_t sequence;       /* of the wait */
     ssize_t result;          /* K1 */
-    uint32_t tid;            /* of the thread; written under the pool's lock, before RUNNING */
+    uint32_t tid;            /* of the thread; 0: not to be interrupted; written before RUNNING */
     uint32_t state;          /* K1 */
     uint32_t is_interrupted; /* K3 */
     bool is_closed;          /* K2 */
@@ -62,12 +62,11 @@ static void end(struct bnx_blocking_op *self, ssize_t result) {
 static void run(struct bnx_thread_job *job, struct bnx_pool_thread *thread) {
     struct bnx_blocking_op *self = blocking_op_of(job);
     ssize_t result = -EINTR;
-    (void)thread;
-    bnx_pool_thread_interruptible(true);
+    bnx_pool_thread_interruptible(thread, true);
     while (result == -EINTR && bnx_load_acquire(&self->is_interrupted) == 0) { /* K3 */
         result = bnx_op_perform(self->op); /* ends: a signal that is not for this op comes once */
     }
-    bnx_pool_thread_interruptible(false);
+    bnx_pool_thread_interruptible(thread, false);
     leave_list(self);
     end(self, result);
 }

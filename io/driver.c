@@ -6,7 +6,7 @@ void bnx_io_driver_init(struct bnx_io_driver *driver, const struct bnx_io_ops *o
                         struct bnx_worker *worker) {
     driver->base.ops = &ops->port;
     driver->base.worker = worker;
-    bnx_poller_init(&driver->poller);
+    bnx_poller_init(&driver->poller, worker);
     bnx_blocking_init(&driver->blocking);
 }
 

@@ -14,7 +14,9 @@
  *   U1 wake: exchange seq_cst of `notified` 0 -> 1 and then the write; exchange seq_cst to 0 when
  *      the wake has come, and only then the owner's look at the queues. A waker that finds 1 put
  *      its work there before that look.
- *   The sleep keeps the worker's service: a late rescuer could else eat this very wake.
+ *   U2 rescued wake: a rescuer that collects the wake leaves it in `is_wake_taken`, under the
+ *      service lock, which the owner's sleep holds: else a late rescuer could eat the wake between
+ *      the owner's last look and its sleep, or out of the sleep.
  */
 #include "io/driver.h"
 #include "io/perform.h"
@@ -26,9 +28,14 @@
 #include <string.h>
 #include <sys/eventfd.h>
 
+/* A socket with an error that its reader does not take, such as a full error queue, is ready for
+ * ever and has nothing: so long between two tries. */
+#define ERROR_NAP_NS BNX_NS_PER_MS
+
 struct epoll_driver {
     struct bnx_io_driver io;
     int wake_fd;                 /* immutable */
+    bool is_wake_taken;          /* a rescuer has collected a wake; under the service lock; U2 */
     uint32_t never_changes;      /* its poll word: events show in no memory */
     BNX_APART uint32_t notified; /* a wake is on its way; any thread; U1 */
 };
@@ -39,15 +46,24 @@ static struct epoll_driver *epoll_of(const struct bnx_driver *driver) {
 
 /* ---- Running ops ---- */
 
-/* A descriptor that cannot say "not now" is asked by poll(2) first: another reader of the same
- * terminal or fifo may come in between and make the call wait for more. */
+static bool is_transfer(const struct bnx_op *op) {
+    return op->kind == BNX_OP_READ || op->kind == BNX_OP_WRITE || op->kind == BNX_OP_READV ||
+           op->kind == BNX_OP_WRITEV;
+}
+
+/* As bnx_op_try. Some terminals, fifos and devices cannot say "not now", unless they are in
+ * non-blocking mode. They may block even when they are ready, because another reader was faster, or
+ * the room is less than is written: once ready, that is for a thread of the pool. */
 static ssize_t try_now(const struct bnx_op *op, bool was_ready) {
     ssize_t result = bnx_op_try(op);
-    if (result == -EOPNOTSUPP && (op->kind == BNX_OP_READ || op->kind == BNX_OP_WRITE)) {
-        struct pollfd ready = {.fd = op->fd, .events = (short)bnx_op_events(op)};
-        return was_ready && bnx_os.poll(&ready, 1, 0) > 0 ? bnx_op_perform(op) : -EAGAIN;
+    if (result != -EOPNOTSUPP || !is_transfer(op)) {
+        return result;
     }
-    return result;
+    int flags = bnx_os.fcntl(op->fd, F_GETFL, 0);
+    if (flags < 0 || (flags & O_NONBLOCK) != 0 || (was_ready && BNX_PLANT(epoll_blocks))) {
+        return flags < 0 ? flags : bnx_op_perform(op);
+    }
+    return was_ready ? -EOPNOTSUPP : -EAGAIN;
 }
 
 static bool is_pooled(const struct bnx_op *op) {
@@ -61,9 +77,9 @@ static ssize_t run_in_pool(struct bnx_task *self, struct bnx_op *op, enum bnx_wa
 
 static ssize_t run_when_ready(struct bnx_task *self, struct bnx_op *op,
                               enum bnx_wait_reason reason) {
-    bool was_ready = false;
+    int events = 0;
     for (;;) { /* ends: with a result, or a cancel */
-        ssize_t result = try_now(op, was_ready);
+        ssize_t result = try_now(op, events != 0);
         if (result == -EOPNOTSUPP) {
             return run_in_pool(self, op, reason);
         }
@@ -71,19 +87,28 @@ static ssize_t run_when_ready(struct bnx_task *self, struct bnx_op *op,
             bnx_task_spend(self);
             return result;
         }
+        if (events != 0 && ((unsigned)events & bnx_op_events(op)) == 0 &&
+            !BNX_PLANT(epoll_spins_on_error)) {
+            bnx_task_nap(self, ERROR_NAP_NS);
+        }
         struct bnx_poller *poller = &bnx_io_driver_of(bnx_driver_current())->poller;
-        int events = bnx_poller_wait(poller, op->fd, bnx_op_events(op), reason);
+        events = bnx_poller_wait(poller, op->fd, bnx_op_events(op), reason);
         if (events == -EPERM) { /* a file: it is always ready, and may take its time */
             return run_in_pool(self, op, reason);
         }
         if (events < 0) {
             return events;
         }
-        was_ready = true;
     }
 }
 
-/* MSG_WAITALL is the kernel's only in a call that waits. */
+static bool is_stream(int fd) {
+    int type = 0;
+    socklen_t bytes = sizeof(type);
+    return bnx_os.getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &bytes) == 0 && type == SOCK_STREAM;
+}
+
+/* MSG_WAITALL is the kernel's only in a call that waits. Datagrams stay what they are. */
 static ssize_t receive_all(struct bnx_task *self, struct bnx_op *op, enum bnx_wait_reason reason) {
     struct bnx_op part = *op;
     size_t done = 0;
@@ -96,6 +121,9 @@ static ssize_t receive_all(struct bnx_task *self, struct bnx_op *op, enum bnx_wa
             return done > 0 ? (ssize_t)done : got;
         }
         done += (size_t)got;
+        if (done < op->bytes && done == (size_t)got && !is_stream(op->fd)) {
+            break;
+        }
     }
     return (ssize_t)done;
 }
@@ -107,7 +135,8 @@ static ssize_t epoll_run(struct bnx_task *self, struct bnx_op *op, enum bnx_wait
     if (result == 0) {
         if (is_pooled(op)) {
             result = run_in_pool(self, op, reason);
-        } else if (op->kind == BNX_OP_RECV && (op->flags & MSG_WAITALL) != 0) {
+        } else if (op->kind == BNX_OP_RECV &&
+                   (op->flags & (MSG_WAITALL | MSG_PEEK)) == MSG_WAITALL) {
             result = receive_all(self, op, reason);
         } else {
             result = run_when_ready(self, op, reason);
@@ -119,10 +148,11 @@ static ssize_t epoll_run(struct bnx_task *self, struct bnx_op *op, enum bnx_wait
 
 /* ---- The port ---- */
 
-static size_t collect(struct epoll_driver *self, uint64_t deadline_ns) {
+/* Owner. */
+static size_t collect(struct epoll_driver *self, uint64_t deadline_ns, bool is_wake_taken) {
     bool is_woken = false;
     size_t woken = bnx_poller_collect(&self->io.poller, deadline_ns, &is_woken);
-    if (is_woken) {
+    if (is_woken || is_wake_taken) {
         (void)bnx_exchange_seq_cst(&self->notified, 0); /* U1 */
     }
     return woken;
@@ -130,13 +160,14 @@ static size_t collect(struct epoll_driver *self, uint64_t deadline_ns) {
 
 static size_t epoll_poll(struct bnx_driver *driver) {
     struct epoll_driver *self = epoll_of(driver);
-    size_t woken = collect(self, 0);
+    size_t woken = collect(self, 0, false);
     bnx_store_relaxed(&driver->completions, driver->completions + woken); /* statistics */
     return woken;
 }
 
 static bool epoll_is_pending(const struct bnx_driver *driver) {
-    return bnx_poller_is_pending(&bnx_io_driver_of(driver)->poller);
+    /* Events do not show in memory, wakes do: a hint. The sleep itself looks for events first. */
+    return bnx_load_relaxed(&epoll_of(driver)->notified) != 0;
 }
 
 static void epoll_park(struct bnx_driver *driver, uint64_t deadline_ns) {
@@ -144,7 +175,9 @@ static void epoll_park(struct bnx_driver *driver, uint64_t deadline_ns) {
     if (!bnx_worker_service_try(driver->worker)) {
         return; /* a rescuer is at work: what it finds is on its way */
     }
-    size_t woken = collect(self, deadline_ns);
+    bool is_wake_taken = self->is_wake_taken && !BNX_PLANT(epoll_rescuer_eats_wake); /* U2 */
+    self->is_wake_taken = false;
+    size_t woken = collect(self, is_wake_taken ? 0 : deadline_ns, is_wake_taken);
     bnx_worker_service_leave(driver->worker);
     bnx_store_relaxed(&driver->completions, driver->completions + woken); /* statistics */
 }
@@ -167,7 +200,11 @@ static bool epoll_cancel(struct bnx_driver *driver, struct bnx_task *task, void 
 }
 
 static size_t epoll_reap_for(struct bnx_driver *driver) {
-    return collect(epoll_of(driver), 0);
+    struct epoll_driver *self = epoll_of(driver);
+    bool is_woken = false;
+    size_t woken = bnx_poller_collect(&self->io.poller, 0, &is_woken);
+    self->is_wake_taken |= is_woken; /* U2 */
+    return woken;
 }
 
 static int epoll_pollable_fd(const struct bnx_driver *driver) {
@@ -190,7 +227,7 @@ static int open_parts(struct epoll_driver *self) {
     if (error == 0) {
         error = bnx_poller_watch_wake(&self->io.poller, self->wake_fd);
     }
-    if (error != 0) {
+    if (error != 0 && !BNX_PLANT(epoll_open_leaks)) {
         bnx_poller_fini(&self->io.poller);
         (void)bnx_os.close(self->wake_fd);
     }

@@ -13,8 +13,9 @@
  *
  * Service
  *   Completions are copied out under the service lock, a batch at a time, and handled outside it by
- *   the owner, under it by a rescuer. A rescuer handles ops and nothing else: what belongs to the
- *   owner (cancel answers that need another try, the wake poll) it leaves in `deferred`.
+ *   the owner, under it by a rescuer. A rescuer handles ops and those who wait in the poller: what
+ *   belongs to the owner (cancel answers that need another try, watches that end) it leaves in
+ *   `deferred`.
  *
  * Ordering
  *   U1 wake: exchange seq_cst of `notified` 0 -> 1 and then the write; the owner's exchange seq_cst
@@ -261,7 +262,7 @@ static void handle_for_owner(struct uring_driver *self, const struct completion 
         break;
     case KIND_WAKE:
         (void)bnx_exchange_seq_cst(&self->notified, 0); /* U1 */
-        if ((completion->flags & IORING_CQE_F_MORE) == 0) {
+        if ((completion->flags & IORING_CQE_F_MORE) == 0 && !BNX_PLANT(wake_not_rearmed)) {
             self->is_wake_armed = false;
         }
         break;
@@ -283,7 +284,7 @@ static void handle_for_owner(struct uring_driver *self, const struct completion 
         break; /* the closer looks at the count */
     case KIND_POLLER: {
         bool is_woken;
-        if ((completion->flags & IORING_CQE_F_MORE) == 0) {
+        if ((completion->flags & IORING_CQE_F_MORE) == 0 && !BNX_PLANT(poller_not_rearmed)) {
             self->is_poller_armed = false;
         }
         (void)bnx_poller_collect(&self->io.poller, 0, &is_woken); /* it watches no eventfd */
@@ -352,12 +353,17 @@ static size_t uring_reap_for(struct bnx_driver *driver) {
     uint32_t count = copy_out(self, batch, room < REAP_BATCH ? room : REAP_BATCH);
     size_t ops = 0;
     for (uint32_t i = 0; i < count; i++) {
-        if ((batch[i].user_data & KIND_MASK) == KIND_OP) {
+        unsigned kind = (unsigned)(batch[i].user_data & KIND_MASK);
+        bool is_woken;
+        if (kind == KIND_OP) {
             complete_op(self, &batch[i]);
             ops++;
-        } else {
-            self->deferred[self->deferred_count++] = batch[i];
+            continue;
         }
+        if (kind == KIND_POLLER) { /* whoever collects; to arm it again is the owner's */
+            ops += bnx_poller_collect(&self->io.poller, 0, &is_woken);
+        }
+        self->deferred[self->deferred_count++] = batch[i];
     }
     return ops;
 }
@@ -390,7 +396,8 @@ static void uring_park(struct bnx_driver *driver, uint64_t deadline_ns) {
     if (!bnx_worker_service_try(self->io.base.worker)) {
         return;
     }
-    if (self->deferred_count == 0 && self->is_wake_armed) {
+    bool is_watching = self->is_poller_armed || !bnx_poller_is_open(&self->io.poller);
+    if (self->deferred_count == 0 && self->is_wake_armed && is_watching) {
         (void)bnx_ring_wait(&self->ring, deadline_ns); /* time, signals and refusals: go round */
     } else {
         (void)bnx_ring_flush(&self->ring); /* as above */
@@ -424,8 +431,10 @@ static int uring_notify(struct bnx_driver *driver, int eventfd) {
 
 static uint64_t uring_next_ns(const struct bnx_driver *driver) {
     const struct uring_driver *self = uring_of(driver);
-    if (bnx_ring_unsubmitted(&self->ring) != 0) {
-        return 0; /* the kernel refused the last submission: again at once */
+    bool is_watching =
+        self->is_wake_armed && (self->is_poller_armed || !bnx_poller_is_open(&self->io.poller));
+    if (bnx_ring_unsubmitted(&self->ring) != 0 || !is_watching) {
+        return 0; /* the kernel refused the last submission, or a watch has ended: again at once */
     }
     return self->retry_count != 0 ? self->retry_ns : BNX_NEVER_NS;
 }

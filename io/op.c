@@ -78,6 +78,13 @@ ssize_t bnx_op_run_in_flight(struct bnx_task *self, struct bnx_op *op,
 
 void bnx_op_complete(struct bnx_op *op, int32_t result, uint32_t flags) {
     struct bnx_task *task = op->task;
+    if (BNX_PLANT(op_end_allocates)) {
+        void *block = bnx_os.allocate(1, 1);
+        if (block == NULL) {
+            return;
+        }
+        bnx_os.release(block);
+    }
     op->result = result;
     op->result_flags = flags;
     bnx_op_finish(task); /* the op's frame may be gone after this */
@@ -140,5 +147,9 @@ int bnx_close(int fd) {
         }
     }
     bnx_hint_clear(fd); /* again: an op that has just ended may have set it */
-    return bnx_os.close(fd);
+    int error = bnx_os.close(fd);
+    for (uint32_t i = 0; self != NULL && i < bnx_runtime_worker_count(self->runtime); i++) {
+        bnx_poller_closed_fd(&bnx_io_driver_of(bnx_worker_driver(bnx_worker_peer(i)))->poller, fd);
+    }
+    return error;
 }

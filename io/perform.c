@@ -2,6 +2,8 @@
 /* Operations as system calls (perform.h). */
 #include "io/perform.h"
 
+#include "io/hint.h"
+
 #include <errno.h>
 #include <poll.h>
 
@@ -34,6 +36,39 @@ static off_t position_of(const struct bnx_op *op) {
     return op->offset == UINT64_MAX ? -1 : (off_t)op->offset;
 }
 
+/* What RWF_NOSIGNAL means to this kernel: 0 not known yet; relaxed, since all find the same. */
+enum { NO_SIGNAL_ABSENT = 1, NO_SIGNAL_THERE = 2 };
+static uint32_t no_signal;
+
+static uint32_t ask_for_no_signal(void) {
+    int fds[2];
+    struct iovec byte = {(void *)(uintptr_t) "", 1};
+    if (bnx_os.pipe2(fds, O_CLOEXEC) != 0) {
+        return 0; /* out of descriptors: ask again */
+    }
+    bool is_there = bnx_os.pwritev(fds[1], &byte, 1, -1, RWF_NOSIGNAL) == 1;
+    (void)bnx_os.close(fds[0]);
+    (void)bnx_os.close(fds[1]);
+    return is_there ? NO_SIGNAL_THERE : NO_SIGNAL_ABSENT;
+}
+
+int bnx_op_write_flags(void) {
+    uint32_t known = bnx_load_relaxed(&no_signal); /* see there */
+    if (known == 0) {
+        known = ask_for_no_signal();
+        bnx_store_relaxed(&no_signal, known); /* see there */
+    }
+    return known == NO_SIGNAL_THERE && !BNX_PLANT(write_signals) ? RWF_NOSIGNAL : 0;
+}
+
+/* Files that know no flags at all, an eventfd for instance, raise no signal either. */
+static ssize_t write_quietly(const struct bnx_op *op, const struct iovec *parts, int count,
+                             int flags) {
+    off_t position = position_of(op);
+    ssize_t result = bnx_os.pwritev(op->fd, parts, count, position, flags | bnx_op_write_flags());
+    return result != -EOPNOTSUPP ? result : bnx_os.pwritev(op->fd, parts, count, position, flags);
+}
+
 /* Reads and writes, whole or in parts. */
 static ssize_t transfer(const struct bnx_op *op, int flags) {
     struct iovec whole = {op->buffer, op->bytes};
@@ -43,7 +78,13 @@ static ssize_t transfer(const struct bnx_op *op, int flags) {
     flags |= is_whole ? 0 : op->flags;
     return op->kind == BNX_OP_READ || op->kind == BNX_OP_READV
                ? bnx_os.preadv(op->fd, parts, count, position_of(op), flags)
-               : bnx_os.pwritev(op->fd, parts, count, position_of(op), flags);
+               : write_quietly(op, parts, count, flags);
+}
+
+/* With O_DIRECT even what does not wait for a page waits for the disk. */
+static ssize_t transfer_now(const struct bnx_op *op) {
+    bnx_hint_look(op->fd);
+    return bnx_hint_has(op->fd, BNX_HINT_DIRECT) ? -EOPNOTSUPP : transfer(op, RWF_NOWAIT);
 }
 
 static ssize_t poll_now(const struct bnx_op *op) {
@@ -55,8 +96,14 @@ static ssize_t poll_now(const struct bnx_op *op) {
     return (ready.revents & POLLNVAL) != 0 ? -EBADF : ready.revents;
 }
 
-/* Whether an accept on a descriptor that blocks would wait: it is a listener, and nobody comes. */
-static bool would_block(int fd) {
+/* Of a file that epoll has refused: what is not there never comes. */
+static ssize_t poll_always_ready(const struct bnx_op *op) {
+    ssize_t result = poll_now(op);
+    return result == -EAGAIN ? -EPERM : result;
+}
+
+/* Whether nobody comes at a listener. */
+static bool is_listener_idle(int fd) {
     struct pollfd ready = {.fd = fd, .events = POLLIN};
     int listens = 0;
     socklen_t bytes = sizeof(listens);
@@ -64,14 +111,15 @@ static bool would_block(int fd) {
            bnx_os.getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &bytes) == 0 && listens != 0;
 }
 
-/* A listener that blocks is not ours, or not any more: it is asked first. */
+/* A listener that blocks is not ours, or not any more. It is asked first; but of several who are
+ * told that somebody comes one alone gets him: the accept itself is for a thread that may wait. */
 static ssize_t accept_now(const struct bnx_op *op) {
     int flags = bnx_os.fcntl(op->fd, F_GETFL, 0);
     if (flags < 0) {
         return flags;
     }
-    if ((flags & O_NONBLOCK) == 0 && would_block(op->fd)) {
-        return -EAGAIN;
+    if ((flags & O_NONBLOCK) == 0 && !BNX_PLANT(accept_blocks)) {
+        return is_listener_idle(op->fd) ? -EAGAIN : -EOPNOTSUPP;
     }
     return bnx_os.accept4(op->fd, op->buffer, op->other, op->flags);
 }
@@ -98,7 +146,7 @@ ssize_t bnx_op_try(const struct bnx_op *op) {
     case BNX_OP_WRITE:
     case BNX_OP_READV:
     case BNX_OP_WRITEV:
-        return transfer(op, RWF_NOWAIT);
+        return transfer_now(op);
     case BNX_OP_RECV:
         return bnx_os.recv(op->fd, op->buffer, op->bytes, op->flags | MSG_DONTWAIT);
     case BNX_OP_SEND:
@@ -125,8 +173,14 @@ ssize_t bnx_op_perform(const struct bnx_op *op) {
     case BNX_OP_READV:
     case BNX_OP_WRITEV:
         return transfer(op, 0);
+    case BNX_OP_SENDMSG:
+        return bnx_os.sendmsg(op->fd, op->buffer, op->flags);
+    case BNX_OP_ACCEPT:
+        return bnx_os.accept4(op->fd, op->buffer, op->other, op->flags);
     case BNX_OP_CONNECT:
         return bnx_os.connect(op->fd, op->buffer, (socklen_t)op->bytes);
+    case BNX_OP_POLL:
+        return poll_always_ready(op);
     case BNX_OP_OPEN:
         return bnx_os.openat2(op->fd, op->buffer, op->other);
     case BNX_OP_FSYNC:

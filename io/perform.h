@@ -7,6 +7,10 @@
 
 #include "io/op.h"
 
+#ifndef RWF_NOSIGNAL
+#define RWF_NOSIGNAL 0x100 /* Linux 6.18; kernel ABI */
+#endif
+
 /** What a descriptor has to be ready for; 0: the operation waits for something else. */
 unsigned bnx_op_events(const struct bnx_op *op);
 
@@ -16,6 +20,12 @@ unsigned bnx_op_events(const struct bnx_op *op);
  * (read and write of some devices, fifos and files).
  */
 ssize_t bnx_op_try(const struct bnx_op *op);
+
+/**
+ * The flags of each write: no SIGPIPE, where the kernel knows that (Linux 6.18). Workers and
+ * threads of the pool block the signal; the host of a guest may not.
+ */
+int bnx_op_write_flags(void);
 
 /** Does the operation, however long it waits. -EINTR: a signal. */
 ssize_t bnx_op_perform(const struct bnx_op *op);

@@ -3,6 +3,7 @@
 #include "io/poller.h"
 
 #include "runtime/clock.h"
+#include "runtime/driver.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -29,9 +30,9 @@ struct bnx_poll_slot {
 
 /* ---- Opening ---- */
 
-void bnx_poller_init(struct bnx_poller *poller) {
+void bnx_poller_init(struct bnx_poller *poller, struct bnx_worker *worker) {
     poller->epoll_fd = -1;
-    poller->wake_fd = -1;
+    poller->worker = worker;
     poller->slots = NULL;
     bnx_lock_init(&poller->lock);
 }
@@ -51,10 +52,13 @@ int bnx_poller_open(struct bnx_poller *poller) {
     bool is_ours = fd >= 0 && poller->epoll_fd < 0;
     if (is_ours) {
         poller->slots = slots;
-        bnx_store_release(&poller->epoll_fd, fd); /* P2 */
+        bnx_store_seq_cst(&poller->epoll_fd, fd); /* P2 */
     }
     bnx_lock_release(&poller->lock); /* P1 */
     if (is_ours) {
+        if (!BNX_PLANT(poller_opened_quietly)) {
+            bnx_worker_wake(poller->worker); /* P2 */
+        }
         return 0;
     }
     (void)bnx_os.munmap(slots, SLOTS * sizeof(struct bnx_poll_slot));
@@ -65,7 +69,6 @@ int bnx_poller_open(struct bnx_poller *poller) {
 }
 
 int bnx_poller_watch_wake(struct bnx_poller *poller, int wake_fd) {
-    poller->wake_fd = wake_fd;
     return bnx_os.epoll_control(poller->epoll_fd, EPOLL_CTL_ADD, wake_fd, EPOLLIN | EPOLLET,
                                 WAKE_KEY);
 }
@@ -153,23 +156,40 @@ static bool claim_first(struct bnx_poll_slot *slot, bool is_reading, unsigned ev
     return false;
 }
 
+/* Claims and wakes all who wait for a descriptor. Returns how many. */
+static size_t end_waits(struct bnx_poller *poller, int fd, int error) {
+    for (size_t count = 0;; count++) { /* ends: one fewer each round */
+        struct bnx_wakee wakee;
+        bnx_lock_acquire(&poller->lock); /* P1 */
+        bool is_any = bnx_waiter_list_claim(&poller->slots[fd].waiters, error, &wakee) != NULL;
+        bnx_lock_release(&poller->lock); /* P1 */
+        if (!is_any) {
+            return count;
+        }
+        bnx_wakee_wake(&wakee);
+    }
+}
+
 static size_t dispatch(struct bnx_poller *poller, const struct epoll_event *event) {
     int fd = (int)(uint32_t)event->data.u64;
     struct bnx_poll_slot *slot = &poller->slots[fd];
     struct bnx_wakee wakees[2];
     size_t count = 0;
+    int error = 0;
     bnx_lock_acquire(&poller->lock); /* P1 */
     if (slot->generation == event->data.u64 >> 32) {
         count += claim_first(slot, true, event->events, &wakees[count]) ? 1 : 0;
         count += claim_first(slot, false, event->events, &wakees[count]) ? 1 : 0;
         if (slot->waiters.first != NULL && !BNX_PLANT(poller_arms_once)) {
-            /* It fails where the file was closed behind our back: nobody will tell them. */
-            (void)arm(poller, fd);
+            error = arm(poller, fd);
         }
     }
     bnx_lock_release(&poller->lock); /* P1 */
     for (size_t i = 0; i < count; i++) {
         bnx_wakee_wake(&wakees[i]);
+    }
+    if (error != 0 && !BNX_PLANT(poller_rearm_fails_quietly)) {
+        count += end_waits(poller, fd, error); /* the file was closed behind our back */
     }
     return count;
 }
@@ -179,7 +199,9 @@ size_t bnx_poller_collect(struct bnx_poller *poller, uint64_t deadline_ns, bool 
     size_t woken = 0;
     int count;
     *out_wake = false;
-    do { /* ends: each event disarms its descriptor, and what is armed anew has lost its turn */
+    /* To the last event, since who watches this from outside is told of new ones alone. Ends: each
+     * disarms its descriptor; more are armed only as long as waiters are left, or others add. */
+    do {
         count = bnx_os.epoll_wait(poller->epoll_fd, events, BATCH, deadline_ns);
         for (int i = 0; i < count; i++) {
             if (events[i].data.u64 == WAKE_KEY) {
@@ -189,7 +211,7 @@ size_t bnx_poller_collect(struct bnx_poller *poller, uint64_t deadline_ns, bool 
             }
         }
         deadline_ns = 0;
-    } while (count == BATCH && woken < BATCH * BATCH);
+    } while (count == BATCH && !BNX_PLANT(poller_one_batch));
     return woken;
 }
 
@@ -198,27 +220,31 @@ void bnx_poller_close_fd(struct bnx_poller *poller, int fd) {
         return;
     }
     struct bnx_poll_slot *slot = &poller->slots[fd];
-    for (;;) { /* ends: one fewer each round */
-        struct bnx_wakee wakee;
-        bnx_lock_acquire(&poller->lock); /* P1 */
-        struct bnx_waiter *waiter = bnx_waiter_list_claim(&slot->waiters, -EBADF, &wakee);
-        if (waiter == NULL && slot->is_known) {
-            slot->generation++;
-            slot->is_known = false;
-            /* A dup would keep it in the set. */
-            (void)bnx_os.epoll_control(poller->epoll_fd, EPOLL_CTL_DEL, fd, 0, 0);
-        }
-        bnx_lock_release(&poller->lock); /* P1 */
-        if (waiter == NULL) {
-            return;
-        }
-        bnx_wakee_wake(&wakee);
+    bnx_lock_acquire(&poller->lock); /* P1 */
+    if (slot->is_known) {
+        slot->generation++;
+        slot->is_known = false;
+        /* A dup would keep it in the set. */
+        (void)bnx_os.epoll_control(poller->epoll_fd, EPOLL_CTL_DEL, fd, 0, 0);
+    }
+    bnx_lock_release(&poller->lock); /* P1 */
+    if (!BNX_PLANT(poller_close_is_silent)) {
+        (void)end_waits(poller, fd, -EBADF);
     }
 }
 
-bool bnx_poller_is_pending(const struct bnx_poller *poller) {
-    struct pollfd ready = {.fd = poller->epoll_fd, .events = POLLIN};
-    return bnx_os.poll(&ready, 1, 0) > 0;
+/* Where the number has been given again they wait for what it means now. */
+void bnx_poller_closed_fd(struct bnx_poller *poller, int fd) {
+    if (!bnx_poller_is_open(poller) || fd < 0 || fd >= SLOTS ||
+        BNX_PLANT(poller_close_looks_once)) {
+        return;
+    }
+    bnx_lock_acquire(&poller->lock); /* P1 */
+    int error = poller->slots[fd].waiters.first != NULL ? arm(poller, fd) : 0;
+    bnx_lock_release(&poller->lock); /* P1 */
+    if (error != 0 && !BNX_PLANT(poller_close_is_silent)) {
+        (void)end_waits(poller, fd, error);
+    }
 }
 
 int bnx_poller_wait(struct bnx_poller *poller, int fd, unsigned events,

@@ -19,7 +19,9 @@
  *
  * Ordering
  *   P1 lock: all slots. Any thread adds, removes and closes; the owner or its rescuer collects.
- *   P2 open: store-release of epoll_fd after it is whole -> load-acquire by who did not open it.
+ *   P2 open: store seq_cst of epoll_fd after it is whole -> load seq_cst by who did not open it.
+ *      The opener then looks whether the worker is parked (idle.h), which sets its bit before it
+ *      looks here: a worker that does not sleep in its poller never sleeps unaware of it.
  */
 #ifndef BNX_IO_POLLER_H
 #define BNX_IO_POLLER_H
@@ -30,16 +32,17 @@
 struct bnx_poll_slot;
 
 struct bnx_poller {
-    int epoll_fd; /* -1 until it is opened; P2 */
-    int wake_fd;  /* an eventfd that a collect reports; -1: none; immutable after open */
+    int epoll_fd;              /* -1 until it is opened; P2 */
+    struct bnx_worker *worker; /* whose it is; immutable after init */
     struct bnx_lock lock;
     struct bnx_poll_slot *slots; /* by descriptor; under the lock */
 };
 
 /** Prepares a poller that is not open yet. */
-void bnx_poller_init(struct bnx_poller *poller);
+void bnx_poller_init(struct bnx_poller *poller, struct bnx_worker *worker);
 
-/** Opens it, unless it is open. Returns 0, or -errno. Any thread. */
+/** Opens it, unless it is open, and wakes its worker, which may have to watch it from now on.
+ * Returns 0, or -errno. Any thread. */
 int bnx_poller_open(struct bnx_poller *poller);
 
 /** Also watches this eventfd, edge-triggered. Returns 0, or -errno. Before anybody waits. */
@@ -50,12 +53,13 @@ void bnx_poller_fini(struct bnx_poller *poller);
 
 /** True once it is open. Any thread. */
 static inline bool bnx_poller_is_open(const struct bnx_poller *poller) {
-    return bnx_load_acquire(&poller->epoll_fd) >= 0; /* P2 */
+    return bnx_load_seq_cst(&poller->epoll_fd) >= 0; /* P2 */
 }
 
 /**
  * Registers a waiter for events (POLLIN, POLLOUT, POLLPRI, POLLRDHUP; errors and hang-ups come
- * always). It is claimed with the events as the result, or with -EBADF by bnx_poller_close_fd.
+ * always). It is claimed with the events as the result; with -EBADF by bnx_poller_close_fd, or
+ * where several waited and the descriptor was closed without it.
  * Returns 0; -EPERM: a file that is always ready (a regular file, a directory); -EBADF; -ENOSPC,
  * -ENOMEM. Any thread; the poller is open.
  */
@@ -67,14 +71,14 @@ void bnx_poller_remove(struct bnx_poller *poller, int fd, struct bnx_waiter *wai
 /** Ends all waits for a descriptor with -EBADF: it is about to be closed. Any thread. */
 void bnx_poller_close_fd(struct bnx_poller *poller, int fd);
 
+/** After the close: ends those that have begun in between, which no event would end. Any thread. */
+void bnx_poller_closed_fd(struct bnx_poller *poller, int fd);
+
 /**
  * Wakes whose descriptors are ready, sleeping for the first event until the deadline (0: not at
  * all). *out_wake: the eventfd was written. Returns how many were woken. Owner, or its rescuer.
  */
 size_t bnx_poller_collect(struct bnx_poller *poller, uint64_t deadline_ns, bool *out_wake);
-
-/** Whether a collect would find something. A syscall. Any thread. */
-bool bnx_poller_is_pending(const struct bnx_poller *poller);
 
 /**
  * Waits until a descriptor is ready.

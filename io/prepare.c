@@ -3,6 +3,7 @@
 #include "io/prepare.h"
 
 #include "io/hint.h"
+#include "io/perform.h"
 
 #include <string.h>
 
@@ -43,19 +44,32 @@ static void prepare_for_file(struct io_uring_sqe *sqe, const struct bnx_op *op) 
     }
 }
 
+/* Reads and writes of what may wait although it is ready are for the kernel's own threads: at once
+ * they would hold the worker. */
+static unsigned char transfer_flags(int fd) {
+    bnx_hint_look(fd);
+    return bnx_hint_has(fd, BNX_HINT_WAITS) ? IOSQE_ASYNC : 0;
+}
+
 void bnx_op_prepare(struct io_uring_sqe *sqe, const struct bnx_op *op) {
     switch (op->kind) {
     case BNX_OP_READ:
         io_uring_prep_read(sqe, op->fd, op->buffer, (unsigned)op->bytes, op->offset);
+        sqe->flags |= transfer_flags(op->fd);
         break;
     case BNX_OP_WRITE:
         io_uring_prep_write(sqe, op->fd, op->buffer, (unsigned)op->bytes, op->offset);
+        sqe->rw_flags = bnx_op_write_flags();
+        sqe->flags |= transfer_flags(op->fd);
         break;
     case BNX_OP_READV:
         io_uring_prep_readv2(sqe, op->fd, op->buffer, (unsigned)op->bytes, op->offset, op->flags);
+        sqe->flags |= transfer_flags(op->fd);
         break;
     case BNX_OP_WRITEV:
-        io_uring_prep_writev2(sqe, op->fd, op->buffer, (unsigned)op->bytes, op->offset, op->flags);
+        io_uring_prep_writev2(sqe, op->fd, op->buffer, (unsigned)op->bytes, op->offset,
+                              op->flags | bnx_op_write_flags());
+        sqe->flags |= transfer_flags(op->fd);
         break;
     case BNX_OP_RECVMSG:
         io_uring_prep_recvmsg(sqe, op->fd, op->buffer, (unsigned)op->flags);

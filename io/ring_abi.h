@@ -10,4 +10,16 @@
 #define IORING_FEAT_NO_IOWAIT (1U << 17)
 #endif
 
+/* Of opcodes there are enumerators, which no #ifndef sees. */
+#define BNX_RING_OP_READ_MULTISHOT 49 /* Linux 6.7 */
+#define BNX_RING_OP_WAITID 50         /* Linux 6.7 */
+#define BNX_RING_OP_FUTEX_WAIT 51     /* Linux 6.7, as the next two */
+#define BNX_RING_OP_FUTEX_WAKE 52
+#define BNX_RING_OP_FUTEX_WAITV 53
+#define BNX_RING_OP_RECV_ZC 58               /* Linux 6.15; always multishot */
+#define BNX_RING_OP_PIPE 62                  /* Linux 6.16 */
+#define BNX_RING_OP_LAST_KNOWN 62            /* Linux 6.16 */
+#define BNX_RING_TIMEOUT_MULTISHOT (1U << 6) /* Linux 6.4 */
+#define BNX_RING_CMD_MULTISHOT (1U << 1)     /* Linux 6.18 */
+
 #endif

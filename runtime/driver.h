@@ -143,6 +143,9 @@ void bnx_task_nap(struct bnx_task *self, uint64_t ns);
 /** The index of a worker. */
 uint32_t bnx_worker_index(const struct bnx_worker *worker);
 
+/** Makes a worker that sleeps look around: something that it looks at has changed. Any thread. */
+void bnx_worker_wake(struct bnx_worker *worker);
+
 /** Sends a message to a worker; deliver() runs there. Any thread; never allocates. */
 void bnx_worker_send(struct bnx_worker *worker, struct bnx_message *message);
 

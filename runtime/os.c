@@ -5,11 +5,13 @@
 #include "runtime/atomic.h"
 #include "runtime/check.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
 #include <linux/membarrier.h>
 #include <linux/openat2.h>
+#include <netdb.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,9 +21,11 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/sendfile.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
+#include <termios.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -46,6 +50,10 @@ static int linux_thread_create(struct bnx_os_thread *thread) {
     int error = pthread_attr_init(&attributes);
     if (error != 0) {
         return -error;
+    }
+    bool is_detached = thread->is_detached; /* its record may be gone later */
+    if (is_detached) {
+        (void)pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     }
     if (thread->stack_bytes != 0) {
         error = pthread_attr_setstacksize(&attributes, thread->stack_bytes);
@@ -72,7 +80,9 @@ static int linux_thread_create(struct bnx_os_thread *thread) {
     if (error != 0) {
         return -error;
     }
-    thread->handle = (uint64_t)handle;
+    if (!is_detached) {
+        thread->handle = (uint64_t)handle;
+    }
     return 0;
 }
 
@@ -245,6 +255,32 @@ static int linux_symlinkat(const char *target, int directory, const char *path) 
     return OR_ERRNO(symlinkat(target, directory, path));
 }
 
+static ssize_t linux_readlinkat(int directory, const char *path, char *out_target, size_t bytes) {
+    return OR_ERRNO(readlinkat(directory, path, out_target, bytes));
+}
+
+static ssize_t linux_getdents64(int fd, void *out_entries, size_t bytes) {
+    return OR_ERRNO(getdents64(fd, out_entries, bytes));
+}
+
+static off_t linux_lseek(int fd, off_t offset, int whence) {
+    return OR_ERRNO(lseek(fd, offset, whence));
+}
+
+static ssize_t linux_copy_file_range(int from, off_t *from_offset, int to, off_t *to_offset,
+                                     size_t bytes) {
+    return OR_ERRNO(copy_file_range(from, from_offset, to, to_offset, bytes, 0));
+}
+
+static ssize_t linux_splice(int from, off_t *from_offset, int to, off_t *to_offset, size_t bytes,
+                            unsigned flags) {
+    return OR_ERRNO(splice(from, from_offset, to, to_offset, bytes, flags));
+}
+
+static ssize_t linux_sendfile(int to, int from, off_t *from_offset, size_t bytes) {
+    return OR_ERRNO(sendfile(to, from, from_offset, bytes));
+}
+
 static int linux_fcntl(int fd, int command, int arg) {
     return OR_ERRNO(fcntl(fd, command, arg));
 }
@@ -257,6 +293,18 @@ static int linux_terminal_columns(int fd) {
     struct winsize size;
     int error = OR_ERRNO(ioctl(fd, TIOCGWINSZ, &size));
     return error < 0 ? error : size.ws_col;
+}
+
+static int linux_terminal_size(int fd, struct winsize *out_size) {
+    return OR_ERRNO(ioctl(fd, TIOCGWINSZ, out_size));
+}
+
+static int linux_terminal_get(int fd, struct termios *out_mode) {
+    return OR_ERRNO(tcgetattr(fd, out_mode));
+}
+
+static int linux_terminal_set(int fd, const struct termios *mode) {
+    return OR_ERRNO(tcsetattr(fd, TCSANOW, mode));
 }
 
 static int linux_eventfd(unsigned value, int flags) {
@@ -318,6 +366,14 @@ static int linux_socket(int domain, int type, int protocol) {
     return OR_ERRNO(socket(domain, type, protocol));
 }
 
+static int linux_socketpair(int domain, int type, int protocol, int out_fds[2]) {
+    return OR_ERRNO(socketpair(domain, type, protocol, out_fds));
+}
+
+static int linux_pipe2(int out_fds[2], int flags) {
+    return OR_ERRNO(pipe2(out_fds, flags));
+}
+
 static int linux_setsockopt(int fd, int level, int name, const void *value, socklen_t bytes) {
     return OR_ERRNO(setsockopt(fd, level, name, value, bytes));
 }
@@ -358,12 +414,49 @@ static ssize_t linux_sendmsg(int fd, const struct msghdr *message, int flags) {
     return OR_ERRNO(sendmsg(fd, message, flags));
 }
 
+static int linux_recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags) {
+    return OR_ERRNO(recvmmsg(fd, messages, count, flags, NULL));
+}
+
+static int linux_sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags) {
+    return OR_ERRNO(sendmmsg(fd, messages, count, flags));
+}
+
 static int linux_shutdown(int fd, int how) {
     return OR_ERRNO(shutdown(fd, how));
 }
 
 static int linux_getsockname(int fd, struct sockaddr *address, socklen_t *bytes) {
     return OR_ERRNO(getsockname(fd, address, bytes));
+}
+
+static int linux_getaddrinfo(const char *host, const char *service, const struct addrinfo *hints,
+                             struct addrinfo **out_list, int *out_error) {
+    int code = getaddrinfo(host, service, hints, out_list);
+    if (code == EAI_SYSTEM) {
+        *out_error = -errno;
+    }
+    return code;
+}
+
+static void linux_freeaddrinfo(struct addrinfo *list) {
+    freeaddrinfo(list);
+}
+
+static int linux_pidfd_open(pid_t pid) {
+    return (int)OR_ERRNO(syscall(SYS_pidfd_open, pid, 0));
+}
+
+static int linux_pidfd_signal(int pidfd, int signo) {
+    return (int)OR_ERRNO(syscall(SYS_pidfd_send_signal, pidfd, signo, NULL, 0));
+}
+
+static int linux_waitid(idtype_t kind, id_t id, siginfo_t *out_info, int options) {
+    return OR_ERRNO(waitid(kind, id, out_info, options));
+}
+
+static int linux_kill(pid_t pid, int signo) {
+    return OR_ERRNO(kill(pid, signo));
 }
 
 static int linux_uring_setup(unsigned entries, void *params) {
@@ -416,10 +509,19 @@ struct bnx_os bnx_os = {
     .mkdirat = linux_mkdirat,
     .linkat = linux_linkat,
     .symlinkat = linux_symlinkat,
+    .readlinkat = linux_readlinkat,
+    .getdents64 = linux_getdents64,
+    .lseek = linux_lseek,
+    .copy_file_range = linux_copy_file_range,
+    .sendfile = linux_sendfile,
+    .splice = linux_splice,
     .fstat = linux_fstat,
     .fcntl = linux_fcntl,
     .poll = linux_poll,
     .terminal_columns = linux_terminal_columns,
+    .terminal_size = linux_terminal_size,
+    .terminal_get = linux_terminal_get,
+    .terminal_set = linux_terminal_set,
     .eventfd = linux_eventfd,
     .signalfd = linux_signalfd,
     .timerfd_create = linux_timerfd_create,
@@ -429,6 +531,8 @@ struct bnx_os bnx_os = {
     .epoll_control = linux_epoll_control,
     .epoll_wait = linux_epoll_wait,
     .socket = linux_socket,
+    .socketpair = linux_socketpair,
+    .pipe2 = linux_pipe2,
     .setsockopt = linux_setsockopt,
     .getsockopt = linux_getsockopt,
     .bind = linux_bind,
@@ -439,8 +543,17 @@ struct bnx_os bnx_os = {
     .send = linux_send,
     .recvmsg = linux_recvmsg,
     .sendmsg = linux_sendmsg,
+    .recvmmsg = linux_recvmmsg,
+    .sendmmsg = linux_sendmmsg,
     .shutdown = linux_shutdown,
     .getsockname = linux_getsockname,
+    .getaddrinfo = linux_getaddrinfo,
+    .freeaddrinfo = linux_freeaddrinfo,
+    .process_spawn = bnx_linux_process_spawn,
+    .pidfd_open = linux_pidfd_open,
+    .pidfd_signal = linux_pidfd_signal,
+    .waitid = linux_waitid,
+    .kill = linux_kill,
     .uring_setup = linux_uring_setup,
     .uring_enter = linux_uring_enter,
     .uring_register = linux_uring_register,

@@ -28,8 +28,13 @@
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 
+struct mmsghdr;  /* of sys/socket.h with GNU extensions */
+struct addrinfo; /* of netdb.h */
 struct open_how; /* of linux/openat2.h */
+struct termios;  /* of termios.h */
+struct winsize;  /* of sys/ioctl.h */
 struct statx;    /* of sys/stat.h with GNU extensions */
 
 #define BNX_NEVER_NS UINT64_MAX /* a deadline that does not come */
@@ -41,6 +46,18 @@ struct bnx_os_thread {
     void *arg;             /* entry's argument */
     size_t stack_bytes;    /* 0 = the system's default */
     const char *name;      /* <= 15 characters, static; NULL = inherit */
+    bool is_detached;      /* nobody joins it; the record may end once entry has begun */
+};
+
+/* A process to be started: nothing is blocked or ignored in it, and of the caller's descriptors it
+ * has these three alone. */
+struct bnx_os_process {
+    const char *file; /* without a '/' looked for in PATH */
+    char *const *argv;
+    char *const *envp;
+    const char *directory; /* NULL = the caller's */
+    int stdio[3];          /* what it has at 0, 1, 2; not less than 3, or -1 = the caller's own */
+    bool is_merged;        /* what it has at 2 is what it has at 1 */
 };
 
 struct bnx_os {
@@ -91,10 +108,22 @@ struct bnx_os {
     int (*mkdirat)(int directory, const char *path, mode_t mode);
     int (*linkat)(int from, const char *path, int to, const char *new_path, int flags);
     int (*symlinkat)(const char *target, int directory, const char *path);
+    ssize_t (*readlinkat)(int directory, const char *path, char *out_target, size_t bytes);
+    ssize_t (*getdents64)(int fd, void *out_entries, size_t bytes);
+    off_t (*lseek)(int fd, off_t offset, int whence);
+    /* NULL offsets: the position. */
+    ssize_t (*copy_file_range)(int from, off_t *from_offset, int to, off_t *to_offset,
+                               size_t bytes);
+    ssize_t (*sendfile)(int to, int from, off_t *from_offset, size_t bytes);
+    ssize_t (*splice)(int from, off_t *from_offset, int to, off_t *to_offset, size_t bytes,
+                      unsigned flags);
     int (*fstat)(int fd, struct stat *out_stat);
     int (*fcntl)(int fd, int command, int arg);
     int (*poll)(struct pollfd *fds, nfds_t count, int timeout_ms);
     int (*terminal_columns)(int fd); /* its width, 0 = it does not say; -ENOTTY: not a terminal */
+    int (*terminal_size)(int fd, struct winsize *out_size);
+    int (*terminal_get)(int fd, struct termios *out_mode);
+    int (*terminal_set)(int fd, const struct termios *mode); /* at once */
     int (*eventfd)(unsigned value, int flags);
     int (*signalfd)(int fd, const sigset_t *set, int flags);
     int (*timerfd_create)(int flags);                     /* of CLOCK_MONOTONIC */
@@ -105,6 +134,8 @@ struct bnx_os {
     /* 0 = does not sleep; BNX_NEVER_NS = until an event. Returns how many, or -errno. */
     int (*epoll_wait)(int epoll_fd, struct epoll_event *out_events, int max, uint64_t deadline_ns);
     int (*socket)(int domain, int type, int protocol);
+    int (*socketpair)(int domain, int type, int protocol, int out_fds[2]);
+    int (*pipe2)(int out_fds[2], int flags);
     int (*setsockopt)(int fd, int level, int name, const void *value, socklen_t bytes);
     int (*getsockopt)(int fd, int level, int name, void *value, socklen_t *bytes);
     int (*bind)(int fd, const struct sockaddr *address, socklen_t bytes);
@@ -115,8 +146,22 @@ struct bnx_os {
     ssize_t (*send)(int fd, const void *buffer, size_t bytes, int flags);
     ssize_t (*recvmsg)(int fd, struct msghdr *message, int flags);
     ssize_t (*sendmsg)(int fd, const struct msghdr *message, int flags);
+    int (*recvmmsg)(int fd, struct mmsghdr *messages, unsigned count, int flags); /* no timeout */
+    int (*sendmmsg)(int fd, struct mmsghdr *messages, unsigned count, int flags);
     int (*shutdown)(int fd, int how);
     int (*getsockname)(int fd, struct sockaddr *address, socklen_t *bytes);
+
+    /* Names, as getaddrinfo(3): 0 or EAI_*, with EAI_SYSTEM the -errno in *out_error. Blocks. */
+    int (*getaddrinfo)(const char *host, const char *service, const struct addrinfo *hints,
+                       struct addrinfo **out_list, int *out_error);
+    void (*freeaddrinfo)(struct addrinfo *list);
+
+    /* Processes. Spawn returns what the child's exec has failed with, if it has. */
+    int (*process_spawn)(const struct bnx_os_process *how, pid_t *out_pid);
+    int (*pidfd_open)(pid_t pid);
+    int (*pidfd_signal)(int pidfd, int signo);
+    int (*waitid)(idtype_t kind, id_t id, siginfo_t *out_info, int options);
+    int (*kill)(pid_t pid, int signo);
 
     /* io_uring: raw, so that the library's own calls can fail in a test as well. */
     int (*uring_setup)(unsigned entries, void *params);
@@ -127,6 +172,9 @@ struct bnx_os {
 
 /* The table in use. */
 extern struct bnx_os bnx_os;
+
+/** The table's process_spawn, which has a file of its own: os_process.c. */
+int bnx_linux_process_spawn(const struct bnx_os_process *how, pid_t *out_pid);
 
 /**
  * Registers the process for membarrier(2), so that light accesses become cheap. Idempotent.

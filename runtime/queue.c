@@ -50,6 +50,10 @@ static void wake_for_ready(struct bnx_worker *worker) {
     }
 }
 
+void bnx_worker_wake(struct bnx_worker *worker) {
+    bnx_runtime_wake(worker->runtime, worker->index);
+}
+
 void bnx_worker_send(struct bnx_worker *worker, struct bnx_message *message) {
     bnx_mpscq_push(&worker->inbox, &message->node);
     bnx_runtime_wake(worker->runtime, worker->index);

@@ -216,10 +216,10 @@ static int load_machine(struct bnx_runtime *runtime) {
     return error;
 }
 
-/* Makes the workers, each with its driver, and lets them run; or leaves none. */
+/* Makes the workers, each with its driver, and lets them run; or leaves none. Nobody else is in. */
 static int raise_workers(struct bnx_runtime *runtime) {
     bnx_idle_init(&runtime->idle, runtime->worker_count);
-    runtime->phase = BNX_PHASE_RUNNING; /* nobody else is here */
+    runtime->phase = BNX_PLANT(raise_keeps_phase) ? runtime->phase : BNX_PHASE_RUNNING;
     runtime->workers_ready = runtime->workers_go = runtime->workers_left = 0;
     bool is_guest = (runtime->flags & BNX_GUEST) != 0;
     int error = allocate_workers(runtime);
@@ -242,7 +242,7 @@ static int raise_with_some_driver(struct bnx_runtime *runtime, enum bnx_driver_k
     const struct bnx_driver_ops *fallback = NULL;
     bnx_driver_choose(kind, &runtime->driver_ops, &fallback);
     int error = raise_workers(runtime);
-    if (!is_refusal(error) || fallback == NULL) {
+    if (!is_refusal(error) || fallback == NULL || BNX_PLANT(driver_has_no_fallback)) {
         return error;
     }
     bnx_runtime_log(runtime, BNX_LOG_WARNING, "%s is refused (%s): all workers use %s",
@@ -270,8 +270,8 @@ static int build(struct bnx_runtime *runtime, const struct bnx_options *options)
     }
     if (error == 0) {
         uint32_t most = options->offload_threads_max;
-        error =
-            bnx_thread_pool_create(most != 0 ? most : OFFLOAD_THREADS_DEFAULT, &runtime->threads);
+        error = bnx_thread_pool_create(most != 0 ? most : OFFLOAD_THREADS_DEFAULT,
+                                       (runtime->flags & BNX_NO_RESCUE) == 0, &runtime->threads);
     }
     return error != 0 ? error : raise_with_some_driver(runtime, options->driver);
 }

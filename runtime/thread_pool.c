@@ -22,7 +22,8 @@ struct bnx_pool_thread {
 };
 
 struct bnx_thread_pool {
-    uint32_t threads_max;
+    uint32_t threads_max; /* immutable */
+    bool may_interrupt;   /* immutable */
     struct bnx_lock lock;
     CK_STAILQ_HEAD(job_list, bnx_thread_job) jobs;
     CK_SLIST_HEAD(ended_list, bnx_pool_thread) ended; /* threads that have left, to be joined */
@@ -184,13 +185,15 @@ bool bnx_thread_pool_take_back(struct bnx_thread_pool *pool, struct bnx_thread_j
     return is_queued;
 }
 
-int bnx_thread_pool_create(uint32_t threads_max, struct bnx_thread_pool **out_pool) {
+int bnx_thread_pool_create(uint32_t threads_max, bool may_interrupt,
+                           struct bnx_thread_pool **out_pool) {
     struct bnx_thread_pool *pool = bnx_os.allocate(sizeof(*pool), _Alignof(struct bnx_thread_pool));
     if (pool == NULL) {
         return -ENOMEM;
     }
     memset(pool, 0, sizeof(*pool));
     pool->threads_max = threads_max;
+    pool->may_interrupt = may_interrupt;
     bnx_lock_init(&pool->lock);
     CK_STAILQ_INIT(&pool->jobs);
     CK_SLIST_INIT(&pool->ended);
@@ -223,15 +226,24 @@ void bnx_thread_pool_destroy(struct bnx_thread_pool *pool) {
 
 /* ---- What jobs ask of their thread ---- */
 
+/* The signals may be another runtime's, which gives them back whenever it ends: a signal that is
+ * sent after that ends the process. */
+static bool may_interrupt(const struct bnx_pool_thread *thread) {
+    return thread->pool->may_interrupt || BNX_PLANT(pool_signals_unasked);
+}
+
 uint32_t bnx_pool_thread_tid(const struct bnx_pool_thread *thread) {
-    return thread->tid;
+    return may_interrupt(thread) ? thread->tid : 0;
 }
 
 struct bnx_carrier *bnx_pool_thread_carrier(struct bnx_pool_thread *thread) {
     return &thread->carrier;
 }
 
-void bnx_pool_thread_interruptible(bool is_interruptible) {
+void bnx_pool_thread_interruptible(const struct bnx_pool_thread *thread, bool is_interruptible) {
+    if (!may_interrupt(thread)) {
+        return;
+    }
     if (is_interruptible) {
         bnx_rescue_thread_enter();
     } else {
@@ -240,5 +252,7 @@ void bnx_pool_thread_interruptible(bool is_interruptible) {
 }
 
 void bnx_pool_thread_interrupt(uint32_t tid) {
-    bnx_rescue_interrupt(tid);
+    if (tid != 0) {
+        bnx_rescue_interrupt(tid);
+    }
 }

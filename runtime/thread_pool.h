@@ -40,8 +40,13 @@ struct bnx_thread_job {
     void (*refuse)(struct bnx_thread_job *job, int error);
 };
 
-/** Makes a pool without threads. Returns 0, -ENOMEM. */
-int bnx_thread_pool_create(uint32_t threads_max, struct bnx_thread_pool **out_pool);
+/**
+ * Makes a pool without threads.
+ * @param may_interrupt its runtime has taken the signals (rescue.h), so calls can be interrupted.
+ * Returns 0, -ENOMEM.
+ */
+int bnx_thread_pool_create(uint32_t threads_max, bool may_interrupt,
+                           struct bnx_thread_pool **out_pool);
 
 /** Waits for its threads and frees it. No job may be posted any more. NULL is fine. */
 void bnx_thread_pool_destroy(struct bnx_thread_pool *pool);
@@ -52,17 +57,17 @@ void bnx_thread_pool_post(struct bnx_thread_pool *pool, struct bnx_thread_job *j
 /** Takes a job off the list. False: a thread has it, or has had it. Any thread. */
 bool bnx_thread_pool_take_back(struct bnx_thread_pool *pool, struct bnx_thread_job *job);
 
-/** The thread's gettid(2). */
+/** The thread's gettid(2), to interrupt it by; 0: it cannot be interrupted. */
 uint32_t bnx_pool_thread_tid(const struct bnx_pool_thread *thread);
 
 /** For a job that runs a task on the thread: where its own stack goes on. */
 struct bnx_carrier *bnx_pool_thread_carrier(struct bnx_pool_thread *thread);
 
-/** In a job: from now on a call that blocks may be interrupted (-EINTR), or no more. */
-void bnx_pool_thread_interruptible(bool is_interruptible);
+/** In a job: from now on a call that blocks may be interrupted (-EINTR), or no more. Does nothing
+ * where no signal was to be had (BNX_NO_RESCUE). */
+void bnx_pool_thread_interruptible(const struct bnx_pool_thread *thread, bool is_interruptible);
 
-/** Interrupts the call in which a thread, known to be alive, blocks. Does nothing where no signal
- * was to be had (BNX_NO_RESCUE). Any thread. */
+/** Interrupts the call in which a thread, known to be alive, blocks; 0 is none. Any thread. */
 void bnx_pool_thread_interrupt(uint32_t tid);
 
 /** The pool of the runtime that the calling task belongs to. (runtime.c) */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Tests that a cancel ends every wait for the kernel, loses nothing, and leaves nothing behind. */
-#include "tests/io/fixture.h"
+#include "tests/io/temp.h"
 
 #include "runtime/lock.h"
 
@@ -23,6 +23,8 @@ struct place {
     int urandom;
     char *large;    /* takes long to fill from there */
     uint64_t begun; /* calls that are about to wait */
+    int direct;     /* a file of LARGE_BYTES, not of the page cache */
+    char fifo[512]; /* that nobody writes to */
 };
 #define LARGE_BYTES ((size_t)16 << 20)
 
@@ -375,14 +377,37 @@ static int connect_long(void *arg) {
     return 0;
 }
 
-static int cancel_too_late(void *arg) {
-    static const bnx_task_fn tries[] = {read_long, connect_long};
+/* A disk is not interrupted: the read ends by itself, with its data or before it has begun. */
+static int read_direct(void *arg) {
     struct place *place = arg;
-    for (uint64_t i = 0; i < 2 + bnx_test_scale(20); i++) {
+    bnx_fetch_add_acq_rel(&place->begun, 1);
+    ssize_t got = bnx_pread(place->direct, place->large, LARGE_BYTES, 0);
+    CHECK(got == -ECANCELED || got == (ssize_t)LARGE_BYTES || (got > 0 && got % 512 == 0));
+    memset(place->large, 0, LARGE_BYTES);
+    for (int i = 0; i < 200; i++) {
+        bnx_yield();
+    }
+    for (size_t i = 0; i < LARGE_BYTES; i += 512) {
+        CHECK_EQ(place->large[i], 0);
+    }
+    return 0;
+}
+
+static int open_fifo(void *arg) {
+    struct place *place = arg;
+    bnx_fetch_add_acq_rel(&place->begun, 1);
+    CHECK_EQ(bnx_open(place->fifo, O_RDONLY | O_CLOEXEC, 0), -ECANCELED);
+    return 0;
+}
+
+static int cancel_too_late(void *arg) {
+    static const bnx_task_fn tries[] = {read_long, connect_long, read_direct, open_fifo};
+    struct place *place = arg;
+    for (uint64_t i = 0; i < 4 + bnx_test_scale(40); i++) {
         struct bnx_scope scope;
         uint64_t before = bnx_load_acquire(&place->begun);
         CHECK_EQ(bnx_scope_open(&scope, NULL), 0);
-        CHECK_EQ(bnx_spawn(&scope, tries[i % 2], place), 0);
+        CHECK_EQ(bnx_spawn(&scope, tries[i % BNX_ARRAY_COUNT(tries)], place), 0);
         sched_await_count(&place->begun, before + 1);
         for (int turn = 0; turn < 100; turn++) { /* until it is submitted, most times */
             bnx_yield();
@@ -393,15 +418,39 @@ static int cancel_too_late(void *arg) {
     return 0;
 }
 
+/* A file that is read from the disk each time; where there is no direct I/O, from memory. */
+static void open_files(struct place *place, struct temp *temp) {
+    temp_open(temp);
+    struct temp_name file = temp_name(temp, "direct"), fifo = temp_name(temp, "fifo");
+    memset(place->large, 'x', LARGE_BYTES);
+    int fd = open(file.text, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    CHECK(fd >= 0);
+    CHECK_EQ(write(fd, place->large, LARGE_BYTES), LARGE_BYTES);
+    CHECK_EQ(close(fd), 0);
+    place->direct = open(file.text, O_RDONLY | O_DIRECT | O_CLOEXEC);
+    if (place->direct < 0) {
+        CHECK_EQ(errno, EINVAL);
+        place->direct = open(file.text, O_RDONLY | O_CLOEXEC);
+    }
+    CHECK(place->direct >= 0);
+    CHECK_EQ(mkfifo(fifo.text, 0600), 0);
+    (void)snprintf(place->fifo, sizeof(place->fifo), "%s", fifo.text);
+}
+
 /* An operation that runs on one of the kernel's threads answers a cancel with "too late" and runs
- * on: the task goes on when it has ended, not before. */
+ * on: the task goes on when it has ended, not before. Reads of a device and of a disk, a connect,
+ * an open of a fifo. */
 TEST(cancel_already, "io.cancel_already_is_not_done") {
     struct place place = {0};
     place_open(&place);
-    place.large = malloc(LARGE_BYTES);
+    place.large = aligned_alloc(4096, LARGE_BYTES);
     CHECK(place.large != NULL);
+    struct temp temp;
+    open_files(&place, &temp);
     sched_run(1, cancel_too_late, &place);
     sched_run(2, cancel_too_late, &place);
+    CHECK_EQ(close(place.direct), 0);
+    temp_close(&temp);
     free(place.large);
     place_close(&place);
 }

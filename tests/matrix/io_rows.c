@@ -2,6 +2,11 @@
 /* Rows of the matrix: sockets and descriptors. */
 #include "tests/matrix/matrix.h"
 
+#include "tests/io/names.h"
+
+#include <bonxie/dial.h>
+#include <bonxie/serve.h>
+
 #include <sys/un.h>
 
 static void close_pair(struct matrix_place *place) {
@@ -127,6 +132,29 @@ static void accept_end(struct matrix_place *place) {
     CHECK_EQ(close(place->listener), 0);
 }
 
+static int64_t iterate_once(struct matrix_place *place) {
+    struct bnx_iter iter;
+    void *value;
+    int result = bnx_iter_next(bnx_iter_from_listener(&iter, place->listener), &value);
+    return result == 1 ? close((int)(intptr_t)value) : result;
+}
+
+static int serve_nobody(int fd, void *arg) {
+    (void)fd;
+    (void)arg;
+    CHECK(false);
+    return 0;
+}
+
+static int64_t serve_until_cancelled(struct matrix_place *place) {
+    struct bnx_serve_options options = {.listeners = &place->listener, .listener_count = 1};
+    return bnx_serve(NULL, NULL, serve_nobody, NULL, &options);
+}
+
+static void serve_end(struct matrix_place *place) {
+    CHECK_EQ(close(place->listener), 0);
+}
+
 /* Takes no more: a blocking connect waits, on one of the kernel's threads. */
 static void connect_prepare(struct matrix_place *place) {
     listener_prepare(place, 1);
@@ -156,6 +184,40 @@ static void connect_end(struct matrix_place *place) {
         CHECK_EQ(close(place->filler[i]), 0);
     }
     CHECK_EQ(close(place->listener), 0);
+}
+
+/* ---- Names ---- */
+
+/* The resolver hangs until the gate is opened; no two cells ask for the same name. */
+static void resolve_prepare(struct matrix_place *place) {
+    static const char *const answers[] = {"127.0.0.1", NULL};
+    static uint32_t number;
+    if (bnx_os.getaddrinfo != names_getaddrinfo) {
+        names_install();
+        names.answers = answers;
+    }
+    names_shut();
+    (void)snprintf(place->name, sizeof(place->name), "held-%u:1",
+                   bnx_fetch_add_relaxed(&number, 1));
+}
+
+static int64_t resolve_one(struct matrix_place *place) {
+    return bnx_resolve(place->name, NULL, &place->target, 1);
+}
+
+/* Nobody listens at port 1. */
+static int64_t dial_by_name(struct matrix_place *place) {
+    return bnx_dial(place->name, NULL);
+}
+
+static void resolve_pass(struct matrix_place *place) {
+    (void)place;
+    names_open();
+}
+
+static int64_t dial_address(struct matrix_place *place) {
+    int fd = bnx_dial(place->name, NULL);
+    return fd < 0 ? fd : close(fd);
 }
 
 /* ---- Close ---- */
@@ -204,9 +266,19 @@ static const struct matrix_row rows[] = {
      MATRIX_REFUSED_TASK(4), MATRIX_NO_EVENT},
     {"bnx_accept", "nobody comes", accept_prepare, NULL, accept_one, accept_pass, accept_end,
      MATRIX_REFUSED_TASK(0), 0},
+    {"bnx_iter_from_listener", "nobody comes", accept_prepare, NULL, iterate_once, accept_pass, accept_end,
+     MATRIX_REFUSED_TASK(0), 0},
+    {"bnx_serve", "nobody comes", accept_prepare, NULL, serve_until_cancelled, NULL, serve_end,
+     MATRIX_REFUSED_TASK(0), MATRIX_ENDLESS},
     {"bnx_connect", "no room", connect_prepare, NULL, connect_named, connect_pass, connect_end,
      MATRIX_REFUSED_TASK(0), 0},
     {"bnx_connect_to", "no room", connect_prepare, NULL, connect_to, connect_pass, connect_end,
+     MATRIX_REFUSED_TASK(0), 0},
+    {"bnx_resolve", "no answer", resolve_prepare, NULL, resolve_one, resolve_pass, NULL,
+     MATRIX_REFUSED_TASK(1), 0},
+    {"bnx_dial", "no answer", resolve_prepare, NULL, dial_by_name, resolve_pass, NULL,
+     MATRIX_REFUSED_TASK(-ECONNREFUSED), 0},
+    {"bnx_dial", "no room", connect_prepare, NULL, dial_address, connect_pass, connect_end,
      MATRIX_REFUSED_TASK(0), 0},
     {"bnx_close", "a task waits on it", close_prepare, NULL, close_one, NULL, close_end,
      MATRIX_SAME(0), MATRIX_NO_EVENT},

@@ -77,11 +77,14 @@ struct matrix_place {
     struct bnx_watch_reader reader;
     struct bnx_oneshot *oneshot;
     struct bnx_future *future;
+    struct bnx_process *process;
+    struct bnx_signal_stream *signals;
     struct bnx_timer *timer;
     struct bnx_gen *gen;
     struct bnx_gen *inner;
     struct bnx_iter iter;
     struct bnx_iter_stage stage;
+    struct bnx_stream *stream; /* on fds[1] */
     struct bnx_scope scope;    /* of helpers; opened by prepare */
     struct bnx_task *helper;   /* in it */
     struct bnx_task *beneath;  /* that waits on the caller's stack, at the close of its scope */
@@ -133,6 +136,10 @@ extern const struct matrix_part matrix_sync;
 extern const struct matrix_part matrix_flow;
 extern const struct matrix_part matrix_body;
 extern const struct matrix_part matrix_io;
+extern const struct matrix_part matrix_process;
+extern const struct matrix_part matrix_file;
+extern const struct matrix_part matrix_socket;
+extern const struct matrix_part matrix_stream;
 
 /* ---- What several parts use ---- */
 

@@ -2,13 +2,15 @@
 /* Claims about every call that suspends, in every situation (matrix.h). */
 #include "tests/matrix/matrix.h"
 
+#include "io/op.h"
 #include "runtime/scope_pvt.h"
 
 #include <dirent.h>
 #include <sys/syscall.h>
 
-static const struct matrix_part *const parts[] = {&matrix_sync, &matrix_flow, &matrix_body,
-                                                  &matrix_io};
+static const struct matrix_part *const parts[] = {&matrix_sync,    &matrix_flow,   &matrix_body,
+                                                  &matrix_io,      &matrix_socket, &matrix_stream,
+                                                  &matrix_process, &matrix_file};
 
 static const char *const column_names[MATRIX_COLUMNS] = {
     "plain",
@@ -363,6 +365,10 @@ static int fd_count(void) {
 
 static int check_column(void *arg) {
     enum matrix_column column = *(const enum matrix_column *)arg;
+    for (uint32_t i = 0; i < sched_worker_count(); i++) { /* opened by the first use, for good */
+        struct bnx_driver *driver = bnx_worker_driver(bnx_worker_peer(i));
+        CHECK_EQ(bnx_poller_open(&bnx_io_driver_of(driver)->poller), 0);
+    }
     for (size_t i = 0; i < BNX_ARRAY_COUNT(parts); i++) {
         for (size_t j = 0; j < parts[i]->count; j++) {
             if (!applies(&parts[i]->rows[j], column)) {
@@ -370,7 +376,12 @@ static int check_column(void *arg) {
             }
             int fds = fd_count();
             check_cell(&parts[i]->rows[j], column);
-            CHECK_EQ(fd_count(), fds);
+            int left = fd_count() - fds;
+            if (left != 0) {
+                bnx_test_fail(__FILE__, __LINE__, "%s (%s), %s: %d descriptors more",
+                              parts[i]->rows[j].name, parts[i]->rows[j].how, column_names[column],
+                              left);
+            }
         }
     }
     return 0;

@@ -10,7 +10,7 @@ INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
 
 # runtime/ in levels, by stem; runtime/README.md has the same lists.
 LEVELS = [set(stems.split()) for stems in (
-    "atomic check clock compiler list lock os rng",
+    "atomic check clock compiler list lock os os_process rng",
     """context crash deque idle mpscq pool quota runq stack textfile thread_wait topology waitq
        wheel""",
     """driver dump_pvt environment guest queue rescue runtime runtime_pvt scope_pvt steal strand

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Copying from one descriptor to another inside the kernel (bnx_copy_file in bonxie/file.h).
+ *
+ * Concepts
+ *   A way is one system call that moves a piece, made by a thread of the pool, since it may wait
+ *   for a disk on either side. What does not suit the two descriptors says so at its first piece;
+ *   then the copy goes through a buffer. Nothing is ever taken from `from` that is not written: the
+ *   offset of a file moves with what was written, and out of a pipe the kernel takes no more.
+ *   Where a pipe or a socket is not ready, the task waits for it, not the thread.
+ *
+ * Rejected
+ *   One call for all: it would not notice a cancel for as long as the whole copy takes.
+ */
+#include <bonxie/file.h>
+
+#include "io/op.h"
+
+#include <bonxie/offload.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+
+/* 2 ms from the page cache: the hop to a thread and back, 20 us, is 1 % of it. */
+#define PIECE_BYTES ((uint64_t)8 << 20)
+#define BUFFER_BYTES ((size_t)256 << 10)
+#define BUFFER_ALIGNMENT 4096 /* fits direct I/O as well */
+
+enum way { WAY_RANGE, WAY_SEND, WAY_SPLICE, WAY_BUFFER };
+
+struct copy {
+    enum way way;
+    int from;
+    int to;
+    off_t from_at; /* -1: a pipe, which has none */
+    off_t to_at;   /* -1: the position */
+    uint64_t left;
+    uint64_t done;
+    bool is_within; /* both are one file */
+};
+
+/* ---- In the kernel ---- */
+
+static int move_piece(void *arg) {
+    struct copy *copy = arg;
+    off_t *from_at = copy->from_at >= 0 ? &copy->from_at : NULL;
+    off_t *to_at = copy->to_at >= 0 ? &copy->to_at : NULL;
+    size_t bytes = (size_t)(copy->left < PIECE_BYTES ? copy->left : PIECE_BYTES);
+    switch (copy->way) {
+    case WAY_RANGE:
+        return (int)bnx_os.copy_file_range(copy->from, from_at, copy->to, to_at, bytes);
+    case WAY_SEND:
+        return (int)bnx_os.sendfile(copy->to, copy->from, from_at, bytes);
+    case WAY_SPLICE:
+        return (int)bnx_os.splice(copy->from, from_at, copy->to, to_at, bytes, SPLICE_F_NONBLOCK);
+    case WAY_BUFFER:
+        break; /* not done by a thread */
+    }
+    return -EINVAL;
+}
+
+static int wait_for(int fd, int events, enum bnx_wait_reason reason) {
+    struct bnx_op op = {.kind = BNX_OP_POLL, .fd = fd, .flags = events};
+    return (int)bnx_op_run(&op, reason); /* a file is always ready */
+}
+
+/* Which side was not ready is not said: one that is does not hold us up. */
+static int wait_ready(const struct copy *copy) {
+    int error = copy->from_at < 0 ? wait_for(copy->from, POLLIN, BNX_WAIT_READ) : 0;
+    return error < 0 ? error : wait_for(copy->to, POLLOUT, BNX_WAIT_WRITE);
+}
+
+/* What says that the way does not suit, as opposed to a failure of the copy. A range copied onto
+ * itself is refused as well, and for good. */
+static bool is_unsuitable(const struct copy *copy, int result) {
+    bool is_within = copy->is_within && !BNX_PLANT(copy_onto_itself);
+    if (copy->done > 0 || copy->from_at < 0 || is_within) {
+        return false;
+    }
+    bool is_empty = result == 0 && copy->way == WAY_RANGE; /* a file that says so may be of /proc */
+    return is_empty || result == -EINVAL || result == -EXDEV || result == -ENOSYS ||
+           result == -EOPNOTSUPP || result == -EBADF;
+}
+
+/* Until the end, an error, or -EAGAIN with way changed: not in this way. */
+static int move_all(struct copy *copy) {
+    while (copy->left > 0) { /* ends: progress, the end, or an error */
+        int result = bnx_offload(move_piece, copy);
+        if (is_unsuitable(copy, result)) {
+            copy->way = WAY_BUFFER;
+            return -EAGAIN;
+        }
+        if (result == -EAGAIN) {
+            result = wait_ready(copy);
+            if (result < 0) {
+                return result;
+            }
+            continue;
+        }
+        if (result == -EINTR) {
+            continue;
+        }
+        if (result <= 0) {
+            return result;
+        }
+        copy->done += (uint64_t)result;
+        copy->left -= (uint64_t)result;
+    }
+    return 0;
+}
+
+/* ---- Through a buffer ---- */
+
+static int write_all(struct copy *copy, const char *data, size_t bytes) {
+    while (bytes > 0) { /* ends: progress, or an error */
+        ssize_t wrote = copy->to_at >= 0 ? bnx_pwrite(copy->to, data, bytes, copy->to_at)
+                                         : bnx_write(copy->to, data, bytes);
+        if (wrote <= 0) {
+            return wrote == 0 ? -EIO : (int)wrote;
+        }
+        data += wrote;
+        bytes -= (size_t)wrote;
+        copy->from_at += wrote;
+        copy->to_at += copy->to_at >= 0 ? wrote : 0;
+        copy->done += (uint64_t)wrote;
+        copy->left -= (uint64_t)wrote;
+    }
+    return 0;
+}
+
+static int copy_through(struct copy *copy) {
+    char *buffer = bnx_os.allocate(BUFFER_BYTES, BUFFER_ALIGNMENT);
+    if (buffer == NULL) {
+        return -ENOMEM;
+    }
+    int error = 0;
+    while (copy->left > 0 && error == 0) { /* ends: progress, the end, or an error */
+        size_t bytes = copy->left < BUFFER_BYTES ? (size_t)copy->left : BUFFER_BYTES;
+        ssize_t got = bnx_pread(copy->from, buffer, bytes, copy->from_at);
+        if (got <= 0) {
+            error = (int)got;
+            break;
+        }
+        error = write_all(copy, buffer, (size_t)got);
+    }
+    bnx_os.release(buffer);
+    return error;
+}
+
+/* ---- Which way ---- */
+
+static bool is_nonblocking(int fd) {
+    int flags = bnx_os.fcntl(fd, F_GETFL, 0);
+    return flags >= 0 && (flags & O_NONBLOCK) != 0;
+}
+
+/* A socket that blocks would hold the thread, out of a cancel's reach. */
+static enum way way_for(const struct copy *copy, const struct stat *from, const struct stat *to) {
+    if (S_ISFIFO(from->st_mode) || S_ISFIFO(to->st_mode)) {
+        return WAY_SPLICE;
+    }
+    if (S_ISREG(from->st_mode) && S_ISREG(to->st_mode)) {
+        return WAY_RANGE;
+    }
+    if (S_ISREG(from->st_mode) && S_ISSOCK(to->st_mode) && copy->to_at < 0 &&
+        is_nonblocking(copy->to)) {
+        return WAY_SEND;
+    }
+    return WAY_BUFFER;
+}
+
+/* Looks at both sides; both offsets are known then. */
+static int prepare(struct copy *copy, const off_t *from_offset, const off_t *to_offset) {
+    if ((from_offset != NULL && *from_offset < 0) || (to_offset != NULL && *to_offset < 0)) {
+        return -EINVAL;
+    }
+    struct stat from, to;
+    int error = bnx_os.fstat(copy->from, &from);
+    error = error != 0 ? error : bnx_os.fstat(copy->to, &to);
+    if (error != 0) {
+        return error;
+    }
+    copy->to_at = to_offset != NULL ? *to_offset : -1;
+    copy->from_at = from_offset != NULL ? *from_offset : bnx_os.lseek(copy->from, 0, SEEK_CUR);
+    if (copy->from_at < 0) {
+        if (copy->from_at != -ESPIPE || !S_ISFIFO(from.st_mode)) {
+            return (int)copy->from_at;
+        }
+        copy->from_at = -1;
+    }
+    copy->way = way_for(copy, &from, &to);
+    copy->is_within = from.st_dev == to.st_dev && from.st_ino == to.st_ino;
+    return 0;
+}
+
+int64_t bnx_copy_file(int from, off_t *from_offset, int to, off_t *to_offset, uint64_t bytes) {
+    struct bnx_task *self = bnx_task_current();
+    if (self == NULL) {
+        return bnx_off_task_error();
+    }
+    struct copy copy = {.from = from, .to = to, .left = bytes};
+    int error = bnx_task_cancel_check(self);
+    error = error != 0 ? error : prepare(&copy, from_offset, to_offset);
+    if (error != 0) {
+        return error;
+    }
+    error = copy.way != WAY_BUFFER ? move_all(&copy) : -EAGAIN;
+    if (error == -EAGAIN && copy.way == WAY_BUFFER) {
+        error = copy_through(&copy);
+    }
+    if (copy.done == 0) {
+        return error;
+    }
+    if (from_offset != NULL) {
+        *from_offset = copy.from_at;
+    } else if (copy.from_at >= 0) {
+        (void)bnx_os.lseek(from, copy.from_at, SEEK_SET);
+    }
+    if (to_offset != NULL) {
+        *to_offset = copy.to_at;
+    }
+    return (int64_t)copy.done;
+}
