@@ -31,7 +31,7 @@ static bool ends_with_one_completion(const struct io_uring_sqe *sqe) {
     case IORING_OP_RECVMSG:
         return (sqe->ioprio & IORING_RECV_MULTISHOT) == 0;
     case IORING_OP_URING_CMD:
-        return (sqe->rw_flags & BNX_RING_CMD_MULTISHOT) == 0;
+        return ((unsigned)sqe->rw_flags & BNX_RING_CMD_MULTISHOT) == 0;
     case IORING_OP_LINK_TIMEOUT: /* it belongs to a link */
     case IORING_OP_SEND_ZC:
     case IORING_OP_SENDMSG_ZC:

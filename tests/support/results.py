@@ -70,7 +70,8 @@ def main():
     is_strict = os.environ.get("CI") == "true"
     counts = {"passed": 0, "failed": 0, "skipped": 0}
     for verdict, test, build, reason in results:
-        if verdict == "skipped" and is_strict and not {(test, build), (test, "*")} & allowed:
+        claim = test.removeprefix("epoll.")
+        if verdict == "skipped" and is_strict and not {(claim, build), (claim, "*")} & allowed:
             verdict, reason = "failed", f"skipped without a line in {options.skips}: {reason}"
         counts[verdict] += 1
         if verdict != "passed":
