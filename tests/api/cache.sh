@@ -78,7 +78,7 @@ run_redis_benchmark() {
     need redis-benchmark
     server_start "$cache"
     local report tests=set,get,incr,lpush,lpop,sadd,mset,lrange_100,ping requests
-    requests=$(scaled 100000 2000)
+    requests=$(scaled 30000 2000)
     for depth in 1 16; do
         report=$(redis-benchmark -h "${address%:*}" -p "${address##*:}" -t $tests -c 100 -P $depth \
             -n "$requests" --csv) || die "redis-benchmark fails: $report"
