@@ -66,8 +66,9 @@ static ssize_t try_now(const struct bnx_op *op, bool was_ready) {
     return was_ready ? -EOPNOTSUPP : -EAGAIN;
 }
 
+/* A poll for no event waits for errors and hang-ups. */
 static bool is_pooled(const struct bnx_op *op) {
-    return bnx_op_events(op) == 0;
+    return bnx_op_events(op) == 0 && op->kind != BNX_OP_POLL;
 }
 
 static ssize_t run_in_pool(struct bnx_task *self, struct bnx_op *op, enum bnx_wait_reason reason) {
@@ -158,9 +159,22 @@ static size_t collect(struct epoll_driver *self, uint64_t deadline_ns, bool is_w
     return woken;
 }
 
+/* Whether a rescuer has left a wake here; then it is the owner's. Under the service lock. */
+static bool take_rescued_wake(struct epoll_driver *self) {
+    bool is_wake_taken = self->is_wake_taken && !BNX_PLANT(epoll_rescuer_eats_wake); /* U2 */
+    self->is_wake_taken = false;
+    return is_wake_taken;
+}
+
+/* A rescued wake is taken here as well: while `notified` stays set the worker never parks. */
 static size_t epoll_poll(struct bnx_driver *driver) {
     struct epoll_driver *self = epoll_of(driver);
-    size_t woken = collect(self, 0, false);
+    bool is_wake_taken = false;
+    if (bnx_worker_service_try(driver->worker)) {
+        is_wake_taken = take_rescued_wake(self);
+        bnx_worker_service_leave(driver->worker);
+    }
+    size_t woken = collect(self, 0, is_wake_taken);
     bnx_store_relaxed(&driver->completions, driver->completions + woken); /* statistics */
     return woken;
 }
@@ -175,8 +189,7 @@ static void epoll_park(struct bnx_driver *driver, uint64_t deadline_ns) {
     if (!bnx_worker_service_try(driver->worker)) {
         return; /* a rescuer is at work: what it finds is on its way */
     }
-    bool is_wake_taken = self->is_wake_taken && !BNX_PLANT(epoll_rescuer_eats_wake); /* U2 */
-    self->is_wake_taken = false;
+    bool is_wake_taken = take_rescued_wake(self);
     size_t woken = collect(self, is_wake_taken ? 0 : deadline_ns, is_wake_taken);
     bnx_worker_service_leave(driver->worker);
     bnx_store_relaxed(&driver->completions, driver->completions + woken); /* statistics */

@@ -331,6 +331,17 @@ struct rescue {
     uint32_t is_rescued;
 };
 
+/* In the task: on the owner's thread, which polls, as it does before it sleeps. */
+static int poll_after_rescue(void *arg) {
+    struct rescue *rescue = arg;
+    sched_post(&rescue->posts);
+    sched_wait_post(&rescue->is_rescued, 1);
+    struct bnx_driver *driver = bnx_driver_current();
+    (void)driver->ops->poll(driver);
+    CHECK(!driver->ops->is_pending(driver));
+    return 0;
+}
+
 /* In the task: on the owner's thread, which then sleeps as it does when it has nothing to run. */
 static int sleep_after_rescue(void *arg) {
     struct rescue *rescue = arg;
@@ -343,15 +354,15 @@ static int sleep_after_rescue(void *arg) {
     return 0;
 }
 
-/* A wake comes, and a late rescuer collects it just before the owner sleeps: the owner does not. */
-TEST(rescued_wake, "poller.rescued_wake_stays") {
+/* A wake comes, and a late rescuer collects it while the owner runs this task. */
+static void rescue_wake_beside(bnx_task_fn fn) {
     struct bnx_options options = {.worker_count = 1, .seed = 1, .flags = BNX_NO_WATCHDOG};
     struct bnx_runtime *runtime = NULL;
     CHECK_EQ(bnx_runtime_create(&options, &runtime), 0);
     for (uint64_t round = 0; round < 1 + bnx_test_scale(100); round++) {
         struct rescue rescue = {0};
         struct bnx_future *future;
-        CHECK_EQ(bnx_runtime_spawn(runtime, sleep_after_rescue, &rescue, &future), 0);
+        CHECK_EQ(bnx_runtime_spawn(runtime, fn, &rescue, &future), 0);
         sched_wait_post(&rescue.posts, 1);
         struct bnx_worker *victim = &runtime->workers[0];
         victim->driver->ops->wake(victim->driver);
@@ -364,6 +375,16 @@ TEST(rescued_wake, "poller.rescued_wake_stays") {
         bnx_future_unref(future);
     }
     sched_destroy(runtime);
+}
+
+/* When that was just before the owner sleeps, the owner does not. */
+TEST(rescued_wake, "poller.rescued_wake_stays") {
+    rescue_wake_beside(sleep_after_rescue);
+}
+
+/* And a poll ends it: a worker for which a wake stays pending never sleeps again. */
+TEST(rescued_wake_ends, "poller.rescued_wake_ends") {
+    rescue_wake_beside(poll_after_rescue);
 }
 
 int main(int argc, char **argv) {

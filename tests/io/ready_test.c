@@ -80,6 +80,12 @@ static int wait_in_tasks(void *arg) {
     CHECK_EQ(bnx_close(fds[0]), 0);
     CHECK_EQ(bnx_scope_close(&scope), 0);
     CHECK_EQ(close(fds[1]), 0);
+    io_pipe(fds);
+    wait = (struct one_wait){.fd = fds[0], .events = 0, .expected = POLLHUP};
+    start_wait(&scope, &wait);
+    CHECK_EQ(close(fds[1]), 0);
+    CHECK_EQ(bnx_scope_close(&scope), 0);
+    CHECK_EQ(close(fds[0]), 0);
 
     int file = temporary_file(); /* urgent data never comes to a file */
     CHECK_EQ(bnx_fd_wait(file, POLLPRI), -EPERM);
