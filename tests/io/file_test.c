@@ -139,6 +139,9 @@ static int cancel_opens(void *arg) {
         for (uint64_t turn = 0; turn < i * 10; turn++) { /* submitted, or not yet */
             bnx_yield();
         }
+        if (i % 2 == 1) { /* begun, most probably */
+            CHECK_EQ(bnx_sleep(5 * BNX_NS_PER_MS), 0);
+        }
         bnx_scope_cancel(&scope, 0);
         CHECK_EQ(bnx_scope_close(&scope), -ECANCELED);
     }

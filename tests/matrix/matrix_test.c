@@ -159,7 +159,14 @@ static bool is_waiting(const struct cell *cell) {
         const struct bnx_task *beneath = bnx_load_acquire(&cell->place.beneath);
         return beneath != NULL && bnx_task_state(beneath) == BNX_TASK_PARKED;
     }
-    return state == (has(cell, MATRIX_OFFLOADS) ? BNX_TASK_OFFLOADED : BNX_TASK_PARKED);
+    if (has(cell, MATRIX_OFFLOADS)) {
+        return state == BNX_TASK_OFFLOADED;
+    }
+    /* On its way to a thread of the pool it is parked as well. The second look at the state is at
+     * the wait whose reason was read, or at one that came after it. */
+    uint8_t reason = bnx_load_acquire(&cell->caller->wait_reason);
+    return state == BNX_TASK_PARKED && reason != (uint8_t)BNX_WAIT_OFFLOAD &&
+           bnx_task_state(cell->caller) == BNX_TASK_PARKED;
 }
 
 static bool is_done(const struct cell *cell) {

@@ -44,7 +44,14 @@ static int shelter(void *arg) {
     const struct bnx_scope_options options = shield(room->grace_ns);
     CHECK_EQ(bnx_scope_open(&scope, &options), 0);
     for (int i = 0; i < room->children; i++) {
-        CHECK_EQ(bnx_spawn(&scope, wait_at_door, room), 0);
+        int error = bnx_spawn(&scope, wait_at_door, room);
+        if (error == -ECANCELED && room->is_late) { /* a short grace is over already */
+            CHECK_EQ(room->expected, -ECANCELED);
+            bnx_fetch_add_release(&room->inside, 1);
+            bnx_fetch_add_release(&room->come_out, 1);
+        } else {
+            CHECK_EQ(error, 0);
+        }
     }
     (void)wait_at_door(room);
     CHECK_EQ(bnx_scope_close(&scope), 0);
@@ -101,8 +108,7 @@ static int break_it(void *arg) {
     return 0;
 }
 
-/* Claim: when the grace period is spent the shield breaks, and what waits behind it is cancelled.
- *  */
+/* Claim: when the grace period is spent the shield breaks, and what waits behind it is cancelled. */
 TEST(shield_breaks, "shield.breaks_after_grace") {
     sched_run_each(break_it, NULL);
 }
