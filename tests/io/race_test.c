@@ -211,6 +211,7 @@ TEST(cancel_owns_buffer, "io.cancel_owns_buffer") {
     race.rounds = bnx_test_scale(20000) + 20; /* a million operations */
     int before = io_fd_count();
     sched_run(2, run_race, &race);
+    race.rounds /= 4; /* without other workers there are fewer ways to meet */
     sched_run(1, run_race, &race);
     CHECK_EQ(io_fd_count(), before);
 }

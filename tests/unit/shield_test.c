@@ -108,7 +108,7 @@ static int break_it(void *arg) {
     return 0;
 }
 
-/* Claim: when the grace period is spent the shield breaks, and what waits behind it is cancelled. */
+/* Claim: when the grace is spent the shield breaks, and what waits behind it is cancelled. */
 TEST(shield_breaks, "shield.breaks_after_grace") {
     sched_run_each(break_it, NULL);
 }
