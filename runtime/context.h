@@ -12,6 +12,14 @@
  *   called from mispredicts, and every later ret of the chain with it. The jump is indirect and
  *   predicted per call site, so the switch must be expanded in few places (task.c has one).
  *
+ *   Where two stacks take turns by calls of different depth or place, as a generator and who drives
+ *   it, the jump leaves the CPU's stack of return addresses the wrong way round: [next, yield], and
+ *   the one that returns first is next's. Both returns of a round are mispredicted then. So the body
+ *   is entered by a jump and bnx_gen_yield returns to it by another (BNX_RETURNS_BY_JUMP): no
+ *   return that was not called. And bnx_context_return goes back by a return: it takes yield's
+ *   address off, mispredicts once, and next returns as predicted (a next and its yield: 21 ns, 28
+ *   with two mispredictions; EPYC guest, BM_GenNext). The two belong together.
+ *
  *   Control words (mxcsr, x87, FPCR) are not switched: they belong to the thread. A task that owns
  *   rounding modes says so at spawn, and task.c swaps them by bnx_fp_swap.
  *
@@ -62,30 +70,46 @@ static inline void bnx_context_init(struct bnx_context *context, void *top, void
 #define BNX_CONTEXT_CLOBBER_AVX512
 #endif
 
+#define BNX_CONTEXT_SWITCH(from, to, go)                                                           \
+    __asm__ volatile("leaq 1f(%%rip), %%rax\n\t"                                                   \
+                     "movq %%rsp, 0(%%rdi)\n\t"                                                    \
+                     "movq %%rax, 8(%%rdi)\n\t"                                                    \
+                     "movq %%rbp, 16(%%rdi)\n\t"                                                   \
+                     "movq %%rbx, 24(%%rdi)\n\t"                                                   \
+                     "movq 0(%%rsi), %%rsp\n\t"                                                    \
+                     "movq 8(%%rsi), %%rax\n\t"                                                    \
+                     "movq 16(%%rsi), %%rbp\n\t"                                                   \
+                     "movq 24(%%rsi), %%rbx\n\t" go "\n\t"                                         \
+                     "1:\n\t"                                                                      \
+                     "endbr64\n\t"                                                                 \
+                     : "+D"(from), "+S"(to)                                                        \
+                     :                                                                             \
+                     : "rax", "rcx", "rdx", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",  \
+                       "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8",     \
+                       "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14",                        \
+                       "xmm15" BNX_CONTEXT_CLOBBER_AVX512, "memory", "cc")
+
 /**
  * Saves this stack in *from and continues the one in *to. Returns when somebody switches back.
  * Must be expanded in a noinline function: the clobbers then cost only that function's prologue.
  */
 static BNX_ALWAYS_INLINE void bnx_context_switch(struct bnx_context *from,
                                                  const struct bnx_context *to) {
-    __asm__ volatile("leaq 1f(%%rip), %%rax\n\t"
-                     "movq %%rsp, 0(%%rdi)\n\t"
-                     "movq %%rax, 8(%%rdi)\n\t"
-                     "movq %%rbp, 16(%%rdi)\n\t"
-                     "movq %%rbx, 24(%%rdi)\n\t"
-                     "movq 0(%%rsi), %%rsp\n\t"
-                     "movq 8(%%rsi), %%rax\n\t"
-                     "movq 16(%%rsi), %%rbp\n\t"
-                     "movq 24(%%rsi), %%rbx\n\t"
-                     "jmp *%%rax\n\t"
-                     "1:\n\t"
-                     "endbr64\n\t"
-                     : "+D"(from), "+S"(to)
-                     :
-                     : "rax", "rcx", "rdx", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
-                       "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8",
-                       "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14",
-                       "xmm15" BNX_CONTEXT_CLOBBER_AVX512, "memory", "cc");
+    BNX_CONTEXT_SWITCH(from, to, "jmp *%%rax");
+}
+
+/**
+ * As above, by a return; the function that expands it is BNX_RETURNS_BY_JUMP. Writes a word below
+ * the stack pointer of *to: who left it there must be a function that calls others, lest it has a
+ * red zone.
+ */
+static BNX_ALWAYS_INLINE void bnx_context_return(struct bnx_context *from,
+                                                 const struct bnx_context *to) {
+#if BNX_RETURN_JUMPS
+    BNX_CONTEXT_SWITCH(from, to, "pushq %%rax\n\tret");
+#else
+    BNX_CONTEXT_SWITCH(from, to, "jmp *%%rax");
+#endif
 }
 
 /* mxcsr and the x87 control word of a task that owns its floating-point state. */
@@ -141,6 +165,11 @@ static BNX_ALWAYS_INLINE void bnx_context_switch(struct bnx_context *from,
                        "d8", "d9", "d10", "d11", "d12", "d13", "d14", "d15", "d16", "d17", "d18",
                        "d19", "d20", "d21", "d22", "d23", "d24", "d25", "d26", "d27", "d28", "d29",
                        "d30", "d31", "memory", "cc");
+}
+
+static BNX_ALWAYS_INLINE void bnx_context_return(struct bnx_context *from,
+                                                 const struct bnx_context *to) {
+    bnx_context_switch(from, to);
 }
 
 /* FPCR of a task that owns its floating-point state. */
