@@ -44,6 +44,20 @@
 #define BNX_TSAN 0
 #endif
 
+#ifndef __has_attribute
+#define __has_attribute(x) 0
+#endif
+
+/* A function that goes back to its caller by a jump, not a return (context.h). The jump is the one
+ * of runtime/arch; where the compiler cannot, it returns. */
+#if defined(__x86_64__) && __has_attribute(function_return) && !BNX_TSAN
+#define BNX_RETURN_JUMPS 1
+#define BNX_RETURNS_BY_JUMP __attribute__((function_return("thunk-extern")))
+#else
+#define BNX_RETURN_JUMPS 0
+#define BNX_RETURNS_BY_JUMP
+#endif
+
 /* Build options that change behaviour everywhere; CMake defines them as 1, absence means 0. */
 #ifndef BNX_SIM
 #define BNX_SIM 0
