@@ -51,17 +51,14 @@ void bnx_scope_link_chain(struct bnx_scope *scope) {
     bnx_store_release(&scope->is_linked, 2); /* S3: the whole chain above is linked */
 }
 
-void bnx_scope_make_findable(struct bnx_task *self) {
-    if (bnx_unlikely(self->is_linked == 0)) {
+void bnx_scope_make_findable_slow(struct bnx_task *self) {
+    if (self->is_linked == 0) {
         link_member(self);
     }
     bnx_scope_link_chain(bnx_task_scope(self));
 }
 
-void bnx_scope_member_remove(struct bnx_task *task) {
-    if (task->is_linked == 0) {
-        return;
-    }
+void bnx_scope_member_remove_linked(struct bnx_task *task) {
     struct bnx_scope *scope = task->scope;
     bnx_lock_acquire(bnx_scope_lock(scope)); /* S2 */
     CK_LIST_REMOVE(task, member);
@@ -69,10 +66,7 @@ void bnx_scope_member_remove(struct bnx_task *task) {
     task->is_linked = 0;
 }
 
-void bnx_scope_unlink(struct bnx_scope *scope) {
-    if (bnx_load_relaxed(&scope->is_linked) == 0) { /* all who could link it have ended */
-        return;
-    }
+void bnx_scope_unlink_linked(struct bnx_scope *scope) {
     struct bnx_scope *parent = scope->parent;
     bnx_lock_acquire(bnx_scope_lock(parent)); /* S2 */
     *scope->sibling_link = scope->sibling_next;

@@ -306,10 +306,10 @@ static BNX_ALWAYS_INLINE int transfer(struct bnx_chan *chan, enum bnx_chan_direc
     bnx_lock_release(&chan->lock); /* L1 */
     if (wakee.task != NULL) {
         bnx_task_ready(wakee.task); /* the most common, without a detour */
-    } else {
+    } else if (bnx_unlikely(wakee.block != NULL)) {
         bnx_wakee_wake(&wakee);
     }
-    bnx_task_spend(self);
+    bnx_worker_spend(worker); /* it has not suspended since it asked */
     return result;
 }
 

@@ -169,10 +169,20 @@ void bnx_scope_child_result(struct bnx_scope *scope, struct bnx_task *task, int 
 void bnx_scope_child_left(struct bnx_scope *scope);
 
 /** Removes the task from its scope's members if it is there. */
-void bnx_scope_member_remove(struct bnx_task *task);
+void bnx_scope_member_remove_linked(struct bnx_task *task);
+static inline void bnx_scope_member_remove(struct bnx_task *task) {
+    if (bnx_unlikely(task->is_linked != 0)) {
+        bnx_scope_member_remove_linked(task);
+    }
+}
 
 /** Removes a scope from its parent's list if it is there. */
-void bnx_scope_unlink(struct bnx_scope *scope);
+void bnx_scope_unlink_linked(struct bnx_scope *scope);
+static inline void bnx_scope_unlink(struct bnx_scope *scope) {
+    if (bnx_load_relaxed(&scope->is_linked) != 0) { /* all who could link it have ended */
+        bnx_scope_unlink_linked(scope);
+    }
+}
 
 /** The number of children the root scope still has. */
 int64_t bnx_scope_root_children(const struct bnx_scope *root);

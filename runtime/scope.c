@@ -279,6 +279,12 @@ static struct bnx_task *take_inline_child(struct bnx_worker *worker, struct bnx_
     return NULL;
 }
 
+/* All there are. At 0 they have ended, and nobody is left who could spawn another. */
+static inline int64_t children_of(const struct bnx_scope *scope) {
+    int64_t word = bnx_load_acquire(&scope->word); /* S1 */
+    return (word >> BNX_SCOPE_COUNT_SHIFT) + scope->children_local;
+}
+
 /* Runs unstarted children on this stack, newest first, until one does not fit or others wait for
  * the worker; the rest is flushed when the caller parks. */
 static struct bnx_worker *run_children(struct bnx_worker *worker, struct bnx_task *self,
@@ -299,6 +305,9 @@ static struct bnx_worker *run_children(struct bnx_worker *worker, struct bnx_tas
         bnx_store_relaxed(&worker->heartbeat, worker->heartbeat + 1); /* for the watchdog */
         worker = bnx_task_run_inline(worker, self, child);
         scope->children_local--;
+        if (children_of(scope) == 0) {
+            return worker;
+        }
     }
 }
 
@@ -314,12 +323,10 @@ static void seal(struct bnx_task *self, struct bnx_scope *scope) {
     }
 }
 
-static void wait_children(struct bnx_task *self, struct bnx_scope *scope) {
-    int64_t word = bnx_load_acquire(&scope->word); /* S1 */
-    if ((word >> BNX_SCOPE_COUNT_SHIFT) + scope->children_local != 0) {
+static inline void wait_children(struct bnx_task *self, struct bnx_scope *scope) {
+    if (children_of(scope) != 0) {
         seal(self, scope);
     }
-    /* Else all have ended, and nobody is left who could spawn another. */
 }
 
 static void free_handles(struct bnx_worker *worker, struct bnx_scope *scope) {

@@ -52,15 +52,23 @@ static inline void fill(struct bnx_task *task, struct bnx_runtime *runtime,
     bnx_store_relaxed(&task->id, next_id(runtime, worker));
 }
 
-struct bnx_task *bnx_task_make(struct bnx_runtime *runtime, struct bnx_worker *worker,
-                               struct bnx_scope *scope, bnx_task_fn fn, void *arg, const void *site,
-                               int *out_error) {
+/* Inlined where a task spawns, and in bnx_task_make. */
+static BNX_ALWAYS_INLINE struct bnx_task *make(struct bnx_runtime *runtime,
+                                               struct bnx_worker *worker, struct bnx_scope *scope,
+                                               bnx_task_fn fn, void *arg, const void *site,
+                                               int *out_error) {
     struct bnx_task *task =
         bnx_pool_get(&runtime->tasks, worker != NULL ? &worker->tasks : NULL, out_error);
     if (task != NULL) {
         fill(task, runtime, worker, scope, fn, arg, site);
     }
     return task;
+}
+
+struct bnx_task *bnx_task_make(struct bnx_runtime *runtime, struct bnx_worker *worker,
+                               struct bnx_scope *scope, bnx_task_fn fn, void *arg, const void *site,
+                               int *out_error) {
+    return make(runtime, worker, scope, fn, arg, site, out_error);
 }
 
 static void add_flags(struct bnx_task *task, unsigned flags) {
@@ -82,7 +90,7 @@ bool bnx_task_renew(struct bnx_worker *worker, struct bnx_task *task) {
 
 /* A spawned task goes where it is cheapest: the spawner's deque, from which its scope's close takes
  * it, a thief steals it, or the next suspension moves it to the runq. */
-static inline void submit(struct bnx_worker *worker, struct bnx_task *task) {
+static BNX_ALWAYS_INLINE void submit(struct bnx_worker *worker, struct bnx_task *task) {
     if (worker == NULL) {
         bnx_task_ready(task);
         return;
@@ -193,7 +201,7 @@ static BNX_ALWAYS_INLINE struct bnx_task *make_child(struct bnx_worker *worker,
                                                      struct bnx_scope *scope, bnx_task_fn fn,
                                                      void *arg, const void *site, int *out_error) {
     const struct bnx_task *self = worker->current;
-    struct bnx_task *task = bnx_task_make(worker->runtime, worker, scope, fn, arg, site, out_error);
+    struct bnx_task *task = make(worker->runtime, worker, scope, fn, arg, site, out_error);
     if (bnx_unlikely(self->locals != NULL)) {
         return inherit(worker, self, task, out_error);
     }

@@ -355,9 +355,7 @@ void bnx_task_spend(struct bnx_task *self) {
     struct bnx_worker *worker = bnx_worker_current();
     BNX_ASSERT(worker->current == self);
     (void)self;
-    if (--worker->budget <= 0 && !BNX_PLANT(sched_no_budget)) {
-        bnx_yield();
-    }
+    bnx_worker_spend(worker);
 }
 
 /* ---- Running a task from its start to its end ---- */

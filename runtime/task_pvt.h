@@ -296,7 +296,15 @@ static inline bool bnx_task_is_pinned(const struct bnx_task *task) {
 }
 
 /** Makes the task findable by cancels: links it and every scope above it. Under no lock. */
-void bnx_scope_make_findable(struct bnx_task *self);
+void bnx_scope_make_findable_slow(struct bnx_task *self);
+static inline void bnx_scope_make_findable(struct bnx_task *self) {
+    const struct bnx_scope *scope = bnx_task_scope(self);
+    bool is_chain_linked =
+        scope->parent == NULL || bnx_load_acquire(&scope->is_linked) == 2; /* S3 */
+    if (bnx_unlikely(self->is_linked == 0 || !is_chain_linked)) {
+        bnx_scope_make_findable_slow(self);
+    }
+}
 
 /** The name of a wait reason, for reports. */
 const char *bnx_wait_reason_name(enum bnx_wait_reason reason);

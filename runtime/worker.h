@@ -268,6 +268,13 @@ bool bnx_worker_wants_turn(struct bnx_worker *worker);
 /** A fork's join has spent the slice: gives way if that is wanted. (fork.c) */
 void bnx_fork_tick(struct bnx_worker *worker);
 
+/** As bnx_task_spend, for a task that knows its worker. */
+static inline void bnx_worker_spend(struct bnx_worker *worker) {
+    if (bnx_unlikely(--worker->budget <= 0) && !BNX_PLANT(sched_no_budget)) {
+        bnx_yield();
+    }
+}
+
 /** Steals an item for the worker; NULL: nothing found. (steal.c) */
 void *bnx_worker_steal(struct bnx_worker *worker);
 
