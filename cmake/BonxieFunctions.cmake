@@ -43,8 +43,8 @@ endfunction()
 #   that provides the driver.
 #   The sim build has the RUNTIME_ONLY tests labelled unit or sim, but those with NO_SIM; SIM_ONLY keeps
 #   a test out of every other build.
-#   Labels: unit stress sched api io sim gdb style plants examples packaging, and serial: never beside
-#   another test.
+#   Labels: unit stress sched api io sim gdb style plants examples packaging vm instructions, and
+#   serial: never beside another test.
 #   What links io/ is run by each driver: on epoll as epoll.module.claim; RING_ONLY tests are not.
 function(bnx_test)
     cmake_parse_arguments(PARSE_ARGV 0 T "RUNTIME_ONLY;SIM_ONLY;NO_SIM;RING_ONLY"

@@ -1,5 +1,6 @@
 # The options, and what each of them means to the compiler: the interface target bonxie_options, which
 # every object of ours links, so that runtime, io and tests always agree.
+include(CheckIncludeFile)
 include(CMakeDependentOption)
 include(GNUInstallDirs)
 
@@ -14,13 +15,21 @@ endif()
 
 set(BONXIE_SANITIZE "" CACHE STRING "Sanitizers: empty, address (with undefined) or thread")
 set_property(CACHE BONXIE_SANITIZE PROPERTY STRINGS "" address thread)
+# A sanitizer's program does not run under valgrind.
+set(BNX_VALGRIND_DEFAULT OFF)
+if(NOT BONXIE_SANITIZE)
+    check_include_file(valgrind/valgrind.h BNX_HAVE_VALGRIND_H)
+    if(BNX_HAVE_VALGRIND_H)
+        set(BNX_VALGRIND_DEFAULT ON)
+    endif()
+endif()
 set(BONXIE_BUILD_NAME "" CACHE STRING "The preset's name, by which tests/plants.txt refers to a build")
 option(BONXIE_DEBUG "Check invariants on hot paths" ${BNX_DEBUG_DEFAULT})
 option(BONXIE_SHRINK "Make every capacity tiny, so that wrap-around and overflow happen at once")
 option(BONXIE_FORCE_MIGRATE "Move each task to another worker at every suspension")
 option(BONXIE_SIM "One OS thread, virtual workers, virtual clock, seeded choices; no io/")
 option(BONXIE_PLANTS "Let BONXIE_PLANT=NAME in the environment take one rule out")
-option(BONXIE_VALGRIND "Register stacks with valgrind")
+option(BONXIE_VALGRIND "Know valgrind: its stacks, and no io_uring there" ${BNX_VALGRIND_DEFAULT})
 option(BONXIE_WERROR "Warnings are errors")
 option(BONXIE_TESTS "Build the tests" ${BNX_IS_TOP})
 cmake_dependent_option(BONXIE_IO "Build io/, the drivers and what stands on them" ON

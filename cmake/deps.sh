@@ -5,6 +5,7 @@
 #
 #   cmake/deps.sh          what building and testing bonxie needs
 #   cmake/deps.sh --all    also what any test, peer or tool can use (the tests skip without it)
+#   cmake/deps.sh --vm     also what tests/vm needs to run the tests on another kernel
 #   cmake/deps.sh --list   prints the names
 #
 # Works as root or through sudo, on a bare debootstrap tree as well; needs /bin/sh and dpkg alone.
@@ -14,18 +15,22 @@ set -eu
 # no function.
 base="
     gcc g++ libc6-dev clang libclang-rt-14-dev llvm cmake ninja-build make pkg-config git
-    liburing-dev libck-dev libbenchmark-dev libssl-dev python3
+    liburing-dev libck-dev libbenchmark-dev libssl-dev zlib1g-dev libbz2-dev python3
 "
 more="
     clang-format gdb valgrind strace curl openssl netcat-openbsd wrk apache2-utils nghttp2-client
+    slowhttptest
     gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user spin procps iproute2 redis-tools
     liburing-dev:arm64
+"
+vm="
+    qemu-system-x86 e2fsprogs
 "
 # apt and dpkg are waited for this long when another process holds their locks.
 lock_seconds=600
 
 usage() {
-    echo "usage: $0 [--all] [--list]" >&2
+    echo "usage: $0 [--all] [--vm] [--list]" >&2
     exit 2
 }
 
@@ -33,7 +38,8 @@ wanted=$base
 is_listing=no
 for argument in "$@"; do
     case $argument in
-        --all) wanted="$base $more" ;;
+        --all) wanted="$wanted $more" ;;
+        --vm) wanted="$wanted $vm" ;;
         --list) is_listing=yes ;;
         *) usage ;;
     esac

@@ -24,6 +24,8 @@
 
 /* 2 ms from the page cache: the hop to a thread and back, 20 us, is 1 % of it. */
 #define PIECE_BYTES ((uint64_t)8 << 20)
+/* What a socket that poll(2) calls writable takes without waiting, unless others write as well. */
+#define BLOCKING_BYTES 4096
 #define BUFFER_BYTES ((size_t)256 << 10)
 #define BUFFER_ALIGNMENT 4096 /* fits direct I/O as well */
 
@@ -37,16 +39,20 @@ struct copy {
     off_t to_at;   /* -1: the position */
     uint64_t left;
     uint64_t done;
+    bool is_tried;  /* a thread has made the call, whose result is then not the pool's */
     bool is_within; /* both are one file */
+    bool may_block; /* `to` may block the thread, unless it has room */
 };
 
 /* ---- In the kernel ---- */
 
 static int move_piece(void *arg) {
     struct copy *copy = arg;
+    copy->is_tried = true;
     off_t *from_at = copy->from_at >= 0 ? &copy->from_at : NULL;
     off_t *to_at = copy->to_at >= 0 ? &copy->to_at : NULL;
-    size_t bytes = (size_t)(copy->left < PIECE_BYTES ? copy->left : PIECE_BYTES);
+    uint64_t piece = copy->may_block ? BLOCKING_BYTES : PIECE_BYTES;
+    size_t bytes = (size_t)(copy->left < piece ? copy->left : piece);
     switch (copy->way) {
     case WAY_RANGE:
         return (int)bnx_os.copy_file_range(copy->from, from_at, copy->to, to_at, bytes);
@@ -86,7 +92,15 @@ static bool is_unsuitable(const struct copy *copy, int result) {
 /* Until the end, an error, or -EAGAIN with way changed: not in this way. */
 static int move_all(struct copy *copy) {
     while (copy->left > 0) { /* ends: progress, the end, or an error */
-        int result = bnx_offload(move_piece, copy);
+        int result = copy->may_block && !BNX_PLANT(copy_blocks) ? wait_ready(copy) : 0;
+        if (result < 0) {
+            return result;
+        }
+        copy->is_tried = false;
+        result = bnx_offload(move_piece, copy);
+        if (!copy->is_tried && !BNX_PLANT(copy_blames_call)) {
+            return result;
+        }
         if (is_unsuitable(copy, result)) {
             copy->way = WAY_BUFFER;
             return -EAGAIN;
@@ -155,7 +169,8 @@ static bool is_nonblocking(int fd) {
     return flags >= 0 && (flags & O_NONBLOCK) != 0;
 }
 
-/* A socket that blocks would hold the thread, out of a cancel's reach. */
+/* A socket that blocks would hold the thread, out of a cancel's reach; but from a pipe nothing else
+ * gives back what it does not take: little by little then. */
 static enum way way_for(const struct copy *copy, const struct stat *from, const struct stat *to) {
     if (S_ISFIFO(from->st_mode) || S_ISFIFO(to->st_mode)) {
         return WAY_SPLICE;
@@ -190,6 +205,8 @@ static int prepare(struct copy *copy, const off_t *from_offset, const off_t *to_
         copy->from_at = -1;
     }
     copy->way = way_for(copy, &from, &to);
+    bool is_quick = S_ISREG(to.st_mode) || S_ISFIFO(to.st_mode);
+    copy->may_block = copy->way == WAY_SPLICE && !is_quick && !is_nonblocking(copy->to);
     copy->is_within = from.st_dev == to.st_dev && from.st_ino == to.st_ino;
     return 0;
 }

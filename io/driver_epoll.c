@@ -76,8 +76,9 @@ static ssize_t run_in_pool(struct bnx_task *self, struct bnx_op *op, enum bnx_wa
     return bnx_blocking_run(&bnx_io_driver_of(driver)->blocking, self, op, reason);
 }
 
-static ssize_t run_when_ready(struct bnx_task *self, struct bnx_op *op,
-                              enum bnx_wait_reason reason) {
+/* held: see bnx_poller_wait; the caller lets it go when the op is over. */
+static ssize_t try_until_done(struct bnx_task *self, struct bnx_op *op, enum bnx_wait_reason reason,
+                              struct bnx_poller **held) {
     int events = 0;
     for (;;) { /* ends: with a result, or a cancel */
         ssize_t result = try_now(op, events != 0);
@@ -93,7 +94,7 @@ static ssize_t run_when_ready(struct bnx_task *self, struct bnx_op *op,
             bnx_task_nap(self, ERROR_NAP_NS);
         }
         struct bnx_poller *poller = &bnx_io_driver_of(bnx_driver_current())->poller;
-        events = bnx_poller_wait(poller, op->fd, bnx_op_events(op), reason);
+        events = bnx_poller_wait(poller, op->fd, bnx_op_events(op), reason, held);
         if (events == -EPERM) { /* a file: it is always ready, and may take its time */
             return run_in_pool(self, op, reason);
         }
@@ -110,14 +111,15 @@ static bool is_stream(int fd) {
 }
 
 /* MSG_WAITALL is the kernel's only in a call that waits. Datagrams stay what they are. */
-static ssize_t receive_all(struct bnx_task *self, struct bnx_op *op, enum bnx_wait_reason reason) {
+static ssize_t receive_all(struct bnx_task *self, struct bnx_op *op, enum bnx_wait_reason reason,
+                           struct bnx_poller **held) {
     struct bnx_op part = *op;
     size_t done = 0;
     part.flags &= ~MSG_WAITALL;
     while (done < op->bytes) { /* ends: progress, the end of the stream, or an error */
         part.buffer = (char *)op->buffer + done;
         part.bytes = op->bytes - done;
-        ssize_t got = run_when_ready(self, &part, reason);
+        ssize_t got = try_until_done(self, &part, reason, held);
         if (got <= 0) {
             return done > 0 ? (ssize_t)done : got;
         }
@@ -129,19 +131,24 @@ static ssize_t receive_all(struct bnx_task *self, struct bnx_op *op, enum bnx_wa
     return (ssize_t)done;
 }
 
+static ssize_t run_when_ready(struct bnx_task *self, struct bnx_op *op,
+                              enum bnx_wait_reason reason) {
+    struct bnx_poller *held = NULL;
+    int fd = op->fd; /* the op may write there */
+    bool is_whole =
+        op->kind == BNX_OP_RECV && (op->flags & (MSG_WAITALL | MSG_PEEK)) == MSG_WAITALL;
+    ssize_t result =
+        is_whole ? receive_all(self, op, reason, &held) : try_until_done(self, op, reason, &held);
+    bnx_poller_let_go(&held, fd);
+    return result;
+}
+
 static ssize_t epoll_run(struct bnx_task *self, struct bnx_op *op, enum bnx_wait_reason reason) {
     ssize_t result = bnx_task_cancel_check(self);
     op->is_closed = false;
     op->result_flags = 0;
     if (result == 0) {
-        if (is_pooled(op)) {
-            result = run_in_pool(self, op, reason);
-        } else if (op->kind == BNX_OP_RECV &&
-                   (op->flags & (MSG_WAITALL | MSG_PEEK)) == MSG_WAITALL) {
-            result = receive_all(self, op, reason);
-        } else {
-            result = run_when_ready(self, op, reason);
-        }
+        result = is_pooled(op) ? run_in_pool(self, op, reason) : run_when_ready(self, op, reason);
     }
     op->result = (int32_t)result;
     return result;

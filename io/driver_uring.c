@@ -9,7 +9,14 @@
  *   A wake is a write to an eventfd on which a multishot poll is armed; it is never read. The
  *   worker's poller (poller.h), once somebody waits in it, is watched in the same way.
  *   A cancel that the kernel answers with "not found" or "too late" has not ended its op; it is
- *   sent again after 10 ms while the op's wait word still wants it.
+ *   sent again after 10 ms while the op's wait word still wants it; so is one of a zero-copy send
+ *   that only waits for its notification, and finds nothing each time.
+ *
+ * Sleeping for several (bnx_options.min_wait_ns)
+ *   The kernel counts completions and knows no urgent one: it would let a wake wait until there are
+ *   enough. So as many polls are armed on the eventfd as the sleep waits for completions: one write
+ *   is enough for all. What a cancel ends is not to wait either: for some time after each one the
+ *   worker sleeps until the first completion, and the cancel is asked for again until it is done.
  *
  * Service
  *   Completions are copied out under the service lock, a batch at a time, and handled outside it by
@@ -21,11 +28,11 @@
  *   U1 wake: exchange seq_cst of `notified` 0 -> 1 and then the write; the owner's exchange seq_cst
  *      to 0 when the wake has come, and only then its look at the queues. A waker that finds 1 put
  *      its work there before that look.
- *   U2 counts per descriptor: op.h, O1.
- *   U3 the queues of the ring: ring.h, C1.
+ *   U2 the queues of the ring: ring.h, C1.
  *   `deferred` is under the service lock.
  */
 #include "io/driver.h"
+#include "io/fd_counts.h"
 #include "io/prepare.h"
 #include "io/ring.h"
 
@@ -35,7 +42,6 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
 
 #define KIND_BITS 3
 #define KIND_MASK ((UINT64_C(1) << KIND_BITS) - 1)
@@ -54,7 +60,7 @@ enum completion_kind {
 #define DEFERRED_MAX 64 /* a rescuer stops when it cannot put down more */
 #define RETRIES_MAX 256 /* cancels to send again; beyond that they are sent at once */
 #define RETRY_NS (10 * BNX_NS_PER_MS)
-#define COUNTED_FDS (1 << 20) /* untouched pages cost nothing; the kernel's usual hard limit */
+#define SLEEP_BATCH BNX_CAPACITY(8u, 3u) /* completions that end a sleep; as many polls per wake */
 
 struct completion {
     uint64_t user_data;
@@ -71,7 +77,10 @@ struct uring_driver {
     struct bnx_io_driver io;
     struct bnx_ring ring;
     int wake_fd;                 /* immutable */
-    bool is_wake_armed;          /* owner */
+    uint32_t wakes_wanted;       /* polls on it; immutable */
+    uint32_t wakes_armed;        /* owner */
+    uint64_t min_wait_ns;        /* as in the options; 0 = none; immutable */
+    uint64_t prompt_ns;          /* until then a sleep waits for the first completion; owner */
     bool is_poller_armed;        /* owner */
     BNX_APART uint32_t notified; /* a wake is on its way; any thread; U1 */
     BNX_APART uint64_t retry_ns; /* when the retries are due; owner */
@@ -79,7 +88,7 @@ struct uring_driver {
     uint32_t deferred_count;     /* under the service lock */
     struct retry retries[RETRIES_MAX];
     struct completion deferred[DEFERRED_MAX];
-    uint32_t *counts;                         /* ops in flight per descriptor; U2 */
+    struct bnx_fd_counts counts;              /* ops in flight */
     CK_LIST_HEAD(flying_list, bnx_op) flying; /* all ops in flight; under the service lock */
 };
 
@@ -99,25 +108,8 @@ static uint64_t sequence_of(const struct bnx_task *task) {
     return BNX_WAIT_SEQUENCE(bnx_load_relaxed(&task->wait)); /* the op's: it is in flight */
 }
 
-/* ---- Counting ops per descriptor ---- */
-
-static void count_add(struct uring_driver *self, int fd) {
-    if ((unsigned)fd < COUNTED_FDS) {
-        (void)bnx_fetch_add_seq_cst(&self->counts[fd], 1); /* U2 */
-    }
-    (void)bnx_fetch_add_relaxed(&self->io.base.ops_in_flight, 1); /* a count */
-}
-
-static void count_sub(struct uring_driver *self, int fd) {
-    if ((unsigned)fd < COUNTED_FDS) {
-        (void)bnx_fetch_sub_seq_cst(&self->counts[fd], 1); /* U2 */
-    }
-    (void)bnx_fetch_sub_relaxed(&self->io.base.ops_in_flight, 1); /* a count */
-}
-
 static uint32_t uring_count_fd(const struct bnx_driver *driver, int fd) {
-    return (unsigned)fd < COUNTED_FDS ? bnx_load_seq_cst(&uring_of(driver)->counts[fd])
-                                      : 0; /* U2 */
+    return bnx_fd_counts_get(&uring_of(driver)->counts, fd);
 }
 
 /* ---- Starting ---- */
@@ -140,12 +132,20 @@ static bool uring_start(struct bnx_driver *driver, struct bnx_op *op) {
     bnx_op_prepare(sqe, op);
     sqe->user_data = user_data_of(op, KIND_OP, sequence_of(op->task));
     bnx_tsan_release(op); /* the kernel hands it to whoever completes it, out of the tool's sight */
-    count_add(self, op->fd);
+    bnx_fd_counts_add(&self->counts, op->fd);
+    (void)bnx_fetch_add_relaxed(&self->io.base.ops_in_flight, 1); /* a count */
     bnx_worker_service_enter(self->io.base.worker);
     CK_LIST_INSERT_HEAD(&self->flying, op, flying);
     bnx_worker_service_leave(self->io.base.worker);
     bnx_ring_put(&self->ring);
     return true;
+}
+
+/* What a cancel ends is not to wait for others: until it is asked for again, and longer. */
+static void be_prompt(struct uring_driver *self) {
+    if (self->min_wait_ns != 0 && !BNX_PLANT(min_wait_delays_cancel)) {
+        self->prompt_ns = bnx_clock_now() + 2 * RETRY_NS;
+    }
 }
 
 /* An SQE for a cancel: from the reserve, and if even that is in use, after a submission. */
@@ -187,6 +187,7 @@ static bool uring_cancel(struct bnx_driver *driver, struct bnx_task *task, void 
     if (sqe == NULL) {
         return false; /* the CQ overflows: room comes with the next reap */
     }
+    be_prompt(self);
     io_uring_prep_cancel64(sqe, user_data_of(op, KIND_OP, sequence), 0);
     sqe->user_data = user_data_of(task, KIND_CANCEL, sequence);
     bnx_ring_put(&self->ring);
@@ -215,6 +216,7 @@ static void uring_cancel_fd(struct bnx_driver *driver, int fd) {
         struct io_uring_sqe *sqe = op->fd == fd ? take_for_cancel(self) : NULL;
         if (sqe != NULL) { /* else the closer asks again */
             op->is_closed = true;
+            be_prompt(self);
             uint64_t sequence = sequence_of(op->task);
             io_uring_prep_cancel64(sqe, user_data_of(op, KIND_OP, sequence), 0);
             sqe->user_data = KIND_CLOSE;
@@ -240,18 +242,27 @@ static bool watch(struct uring_driver *self, int fd, enum completion_kind kind) 
 
 /* The wakes, and the poller once somebody waits in it. */
 static void watch_others(struct uring_driver *self) {
-    if (!self->is_wake_armed) {
-        self->is_wake_armed = watch(self, self->wake_fd, KIND_WAKE);
+    for (uint32_t i = self->wakes_armed; i < self->wakes_wanted; i++) {
+        self->wakes_armed += watch(self, self->wake_fd, KIND_WAKE) ? 1 : 0;
     }
     if (!self->is_poller_armed && bnx_poller_is_open(&self->io.poller)) {
         self->is_poller_armed = watch(self, self->io.poller.epoll_fd, KIND_POLLER);
     }
 }
 
+static void check_sequence(const struct bnx_op *op, const struct completion *completion) {
+    BNX_CHECK((sequence_of(op->task) & 0xffff) == completion->user_data >> POINTER_BITS);
+}
+
 static void complete_op(struct uring_driver *self, const struct completion *completion) {
     struct bnx_op *op = pointer_of(completion->user_data);
-    BNX_CHECK((sequence_of(op->task) & 0xffff) == completion->user_data >> POINTER_BITS);
-    count_sub(self, op->fd);
+    check_sequence(op, completion);
+    if (BNX_PLANT(late_end_is_dropped) &&
+        bnx_op_is_cancel_wanted(op->task, sequence_of(op->task))) {
+        return;
+    }
+    bnx_fd_counts_sub(&self->counts, op->fd);
+    (void)bnx_fetch_sub_relaxed(&self->io.base.ops_in_flight, 1); /* a count */
     bnx_op_complete(op, completion->result, completion->flags);
 }
 
@@ -263,7 +274,7 @@ static void handle_for_owner(struct uring_driver *self, const struct completion 
     case KIND_WAKE:
         (void)bnx_exchange_seq_cst(&self->notified, 0); /* U1 */
         if ((completion->flags & IORING_CQE_F_MORE) == 0 && !BNX_PLANT(wake_not_rearmed)) {
-            self->is_wake_armed = false;
+            self->wakes_armed--;
         }
         break;
     case KIND_CANCEL: {
@@ -293,22 +304,39 @@ static void handle_for_owner(struct uring_driver *self, const struct completion 
     }
 }
 
+/* A completion of an op. False: it is the first of two (op.h), and the op is still in flight, but
+ * at its descriptor no more; the second is given the first one's result. Under the service lock. */
+static bool take_op(struct uring_driver *self, struct completion *completion) {
+    struct bnx_op *op = pointer_of(completion->user_data);
+    bnx_tsan_acquire(op);
+    if ((completion->flags & IORING_CQE_F_MORE) != 0 && !BNX_PLANT(zerocopy_no_notification)) {
+        check_sequence(op, completion);
+        op->result = completion->result;
+        bnx_fd_counts_sub(&self->counts, op->fd);
+        op->fd = -1;
+        return false;
+    }
+    if ((completion->flags & IORING_CQE_F_NOTIF) != 0) {
+        completion->result = op->result;
+    }
+    CK_LIST_REMOVE(op, flying);
+    return true;
+}
+
 /* Copies visible completions and gives their slots back. Under the service lock. */
 static uint32_t copy_out(struct uring_driver *self, struct completion *out, uint32_t max) {
     struct io_uring_cq *cq = &self->ring.uring.cq;
     unsigned head = bnx_load_relaxed(cq->khead); /* ours to write while we hold the service */
-    unsigned tail = bnx_load_acquire(cq->ktail); /* U3 */
+    unsigned tail = bnx_load_acquire(cq->ktail); /* U2 */
     uint32_t count = 0;
-    for (; head != tail && count < max; head++, count++) {
+    for (; head != tail && count < max; head++) {
         const struct io_uring_cqe *cqe = &cq->cqes[head & cq->ring_mask];
         out[count] = (struct completion){cqe->user_data, cqe->res, cqe->flags};
-        if ((cqe->user_data & KIND_MASK) == KIND_OP) {
-            struct bnx_op *op = pointer_of(cqe->user_data);
-            bnx_tsan_acquire(op);
-            CK_LIST_REMOVE(op, flying);
+        if ((cqe->user_data & KIND_MASK) != KIND_OP || take_op(self, &out[count])) {
+            count++;
         }
     }
-    bnx_store_release(cq->khead, head); /* U3 */
+    bnx_store_release(cq->khead, head); /* U2 */
     return count;
 }
 
@@ -343,6 +371,7 @@ static size_t reap(struct uring_driver *self) {
     } while (count >= REAP_BATCH);
     bnx_store_relaxed(&self->io.base.completions,
                       self->io.base.completions + reaped); /* statistics */
+    bnx_busy_note(&self->io.busy, reaped);
     return reaped;
 }
 
@@ -384,6 +413,21 @@ static bool uring_is_pending(const struct bnx_driver *driver) {
     return bnx_ring_is_pending(&uring_of(driver)->ring);
 }
 
+/* Whether all that it is to be woken by is armed. */
+static bool is_watching(const struct uring_driver *self) {
+    return self->wakes_armed == self->wakes_wanted &&
+           (self->is_poller_armed || !bnx_poller_is_open(&self->io.poller));
+}
+
+/* How many completions a sleep waits for. */
+static uint32_t completions_wanted(const struct uring_driver *self) {
+    uint32_t in_flight = bnx_load_relaxed(&self->io.base.ops_in_flight); /* a count */
+    if (self->min_wait_ns == 0 || in_flight < 2 || bnx_clock_now() < self->prompt_ns) {
+        return 1;
+    }
+    return in_flight < SLEEP_BATCH ? in_flight : SLEEP_BATCH;
+}
+
 static void uring_park(struct bnx_driver *driver, uint64_t deadline_ns) {
     struct uring_driver *self = uring_of(driver);
     send_retries(self);
@@ -396,9 +440,9 @@ static void uring_park(struct bnx_driver *driver, uint64_t deadline_ns) {
     if (!bnx_worker_service_try(self->io.base.worker)) {
         return;
     }
-    bool is_watching = self->is_poller_armed || !bnx_poller_is_open(&self->io.poller);
-    if (self->deferred_count == 0 && self->is_wake_armed && is_watching) {
-        (void)bnx_ring_wait(&self->ring, deadline_ns); /* time, signals and refusals: go round */
+    if (self->deferred_count == 0 && is_watching(self)) {
+        struct bnx_ring_sleep sleep = {deadline_ns, self->min_wait_ns, completions_wanted(self)};
+        (void)bnx_ring_wait(&self->ring, &sleep); /* time, signals and refusals: go round */
     } else {
         (void)bnx_ring_flush(&self->ring); /* as above */
     }
@@ -423,6 +467,33 @@ static void uring_nudge(struct bnx_driver *driver) {
     }
 }
 
+/* ---- Running ops ---- */
+
+/* On a kernel that was built without an opcode. */
+static ssize_t run_without(struct bnx_task *self, struct bnx_op *op, enum bnx_wait_reason reason) {
+    struct uring_driver *driver = uring_of(bnx_driver_current());
+    ssize_t result;
+    if (op->kind == BNX_OP_SEND_ZEROCOPY && !driver->ring.has_send_zc) {
+        result = -EOPNOTSUPP;
+    } else if (op->kind == BNX_OP_OPEN && !driver->ring.has_openat2) {
+        result = bnx_task_cancel_check(self);
+        if (result == 0) {
+            result = bnx_blocking_run(&driver->io.blocking, self, op, reason);
+        }
+    } else {
+        return bnx_op_run_in_flight(self, op, reason);
+    }
+    op->is_closed = false;
+    op->result_flags = 0;
+    op->result = (int32_t)result;
+    return result;
+}
+
+static ssize_t uring_run(struct bnx_task *self, struct bnx_op *op, enum bnx_wait_reason reason) {
+    bool lacks_any = uring_of(bnx_driver_current())->ring.lacks_any;
+    return lacks_any ? run_without(self, op, reason) : bnx_op_run_in_flight(self, op, reason);
+}
+
 /* ---- In the loop of a host ---- */
 
 static int uring_notify(struct bnx_driver *driver, int eventfd) {
@@ -431,9 +502,7 @@ static int uring_notify(struct bnx_driver *driver, int eventfd) {
 
 static uint64_t uring_next_ns(const struct bnx_driver *driver) {
     const struct uring_driver *self = uring_of(driver);
-    bool is_watching =
-        self->is_wake_armed && (self->is_poller_armed || !bnx_poller_is_open(&self->io.poller));
-    if (bnx_ring_unsubmitted(&self->ring) != 0 || !is_watching) {
+    if (bnx_ring_unsubmitted(&self->ring) != 0 || !is_watching(self)) {
         return 0; /* the kernel refused the last submission, or a watch has ended: again at once */
     }
     return self->retry_count != 0 ? self->retry_ns : BNX_NEVER_NS;
@@ -447,26 +516,27 @@ static void uring_close(struct bnx_driver *driver) {
     bnx_poller_fini(&self->io.poller);
     bnx_ring_fini(&self->ring);
     (void)bnx_os.close(self->wake_fd);
-    (void)bnx_os.munmap(self->counts, COUNTED_FDS * sizeof(self->counts[0]));
+    bnx_fd_counts_fini(&self->counts);
     bnx_os.release(self);
 }
 
 static int open_parts(struct uring_driver *self) {
-    int error = 0;
-    self->counts = bnx_os.mmap(COUNTED_FDS * sizeof(self->counts[0]), PROT_READ | PROT_WRITE,
-                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, &error);
-    if (self->counts == MAP_FAILED) {
+    int error = bnx_fd_counts_init(&self->counts);
+    if (error != 0) {
         return error;
     }
     self->wake_fd = bnx_os.eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (self->wake_fd < 0) {
         error = self->wake_fd;
-        goto unmap;
+        goto drop_counts;
     }
     error = bnx_ring_init(&self->ring);
     if (error != 0) {
         goto close_wake;
     }
+    self->min_wait_ns = self->ring.has_min_wait ? self->min_wait_ns : 0;
+    bool is_one = self->min_wait_ns == 0 || BNX_PLANT(min_wait_delays_wake);
+    self->wakes_wanted = is_one ? 1 : SLEEP_BATCH;
     watch_others(self);
     error = bnx_ring_flush(&self->ring);
     if (error != 0) {
@@ -477,14 +547,13 @@ close_ring:
     bnx_ring_fini(&self->ring);
 close_wake:
     (void)bnx_os.close(self->wake_fd);
-unmap:
-    (void)bnx_os.munmap(self->counts, COUNTED_FDS * sizeof(self->counts[0]));
+drop_counts:
+    bnx_fd_counts_fini(&self->counts);
     return error;
 }
 
 static int uring_open(const struct bnx_driver_config *config, struct bnx_worker *worker,
                       struct bnx_driver **out_driver) {
-    (void)config;
     struct uring_driver *self = bnx_os.allocate(sizeof(*self), BNX_APART_BYTES);
     if (self == NULL) {
         return -ENOMEM;
@@ -492,6 +561,7 @@ static int uring_open(const struct bnx_driver_config *config, struct bnx_worker 
     memset(self, 0, sizeof(*self));
     bnx_io_driver_init(&self->io, &bnx_uring_ops, worker);
     CK_LIST_INIT(&self->flying);
+    self->min_wait_ns = config->is_guest ? 0 : config->min_wait_ns;
     int error = open_parts(self);
     if (error != 0) {
         bnx_os.release(self);
@@ -516,7 +586,7 @@ const struct bnx_io_ops bnx_uring_ops = {
              .reap_for = uring_reap_for,
              .notify = uring_notify,
              .next_ns = uring_next_ns},
-    .run = bnx_op_run_in_flight,
+    .run = uring_run,
     .make_room = uring_make_room,
     .start = uring_start,
     .cancel_fd = uring_cancel_fd,

@@ -18,7 +18,7 @@
  *   Under the lock: a look-up is QUEUED and in `jobs`, or ASKED and in no list, or KEPT and in
  *   `kept`; kept_count and job_count are the lengths of the lists.
  *   references = 1 while it is in the table + 1 while it is QUEUED or ASKED + 1 for each user.
- *   job_count > 0 => thread_count > busy_count: some thread will look.
+ *   job_count > 0 => thread_count > busy_count, or all 8 threads are busy: some thread will look.
  *
  * Ordering
  *   All lists, counts and references are under the lock (L1 in lock.h). An answer is written by the

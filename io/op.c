@@ -25,10 +25,7 @@ static ssize_t explain_cancel(struct bnx_task *self, const struct bnx_op *op) {
         return -EBADF;
     }
     int error = bnx_task_cancel_check(self);
-    if (error != 0) {
-        return error;
-    }
-    return is_interrupted(op->result) ? -EINTR : op->result;
+    return error != 0 ? error : op->result;
 }
 
 /* Hands the op to the driver of the worker that the task is on; the task then waits in it. */
@@ -59,8 +56,9 @@ ssize_t bnx_op_run(struct bnx_op *op, enum bnx_wait_reason reason) {
     return bnx_io_ops_of(bnx_driver_current())->run(self, op, reason);
 }
 
-ssize_t bnx_op_run_in_flight(struct bnx_task *self, struct bnx_op *op,
-                             enum bnx_wait_reason reason) {
+/* Returns 0, with how it has ended in the op, or why it was not begun. */
+static int run_once(struct bnx_task *self, struct bnx_op *op, enum bnx_wait_reason reason) {
+    int fd = op->fd; /* once it is started the driver may write there */
     op->task = self;
     op->is_closed = false;
     self->op = op;
@@ -68,12 +66,34 @@ ssize_t bnx_op_run_in_flight(struct bnx_task *self, struct bnx_op *op,
     if (error != 0) {
         return error;
     }
-    bnx_op_park(self, reason, op->fd);
+    bnx_op_park(self, reason, fd);
+    if (is_interrupted(op->result)) {
+        op->result = -EINTR;
+    }
+    return 0;
+}
+
+/* Whether the kernel has ended it for reasons of its own: a signal came while it waited, or while a
+ * thread was started for it, which the kernel calls a cancel. */
+static bool is_unasked(struct bnx_task *self, const struct bnx_op *op) {
+    bool is_ended = op->result == -ECANCELED || op->result == -EINTR;
+    return is_ended && op->kind != BNX_OP_RAW && !op->is_closed &&
+           bnx_task_cancel_check(self) == 0 && !BNX_PLANT(op_unasked_is_told);
+}
+
+ssize_t bnx_op_run_in_flight(struct bnx_task *self, struct bnx_op *op,
+                             enum bnx_wait_reason reason) {
+    do { /* ends: signals do not come at each start */
+        int error = run_once(self, op, reason);
+        if (error != 0) {
+            return error;
+        }
+    } while (is_unasked(self, op));
     bool is_lost = BNX_PLANT(cancel_beats_success) && bnx_task_cancel_check(self) != 0;
-    if (op->result == -ECANCELED || is_interrupted(op->result) || is_lost) {
+    if (op->result == -ECANCELED || op->result == -EINTR || is_lost) {
         return explain_cancel(self, op);
     }
-    return op->result;
+    return BNX_PLANT(op_error_is_swallowed) && op->result < 0 ? 0 : op->result;
 }
 
 void bnx_op_complete(struct bnx_op *op, int32_t result, uint32_t flags) {
@@ -110,11 +130,13 @@ static void deliver_close(struct bnx_worker *worker, struct bnx_message *message
     bnx_task_ready(request->closer); /* the frame may be gone after this */
 }
 
-/* Whether anything is still at the descriptor; what a thread is at has been told to end. */
+/* Whether anything is still at the descriptor; who waits for readiness, and what a thread is at,
+ * has been told to end. */
 static bool is_busy(struct bnx_driver *driver, int fd) {
     const struct bnx_io_ops *ops = bnx_io_ops_of(driver);
-    return (ops->count_fd != NULL && ops->count_fd(driver, fd) != 0) ||
-           bnx_blocking_close_fd(&bnx_io_driver_of(driver)->blocking, fd);
+    bool is_held = bnx_poller_close_fd(&bnx_io_driver_of(driver)->poller, fd);
+    bool is_pooled = bnx_blocking_close_fd(&bnx_io_driver_of(driver)->blocking, fd);
+    return is_held || is_pooled || (ops->count_fd != NULL && ops->count_fd(driver, fd) != 0);
 }
 
 /* Asks until no op on the descriptor is left on that worker. Not refused by a cancel. Ends: each op
@@ -122,7 +144,6 @@ static bool is_busy(struct bnx_driver *driver, int fd) {
 static void end_ops_on(struct bnx_task *self, struct bnx_worker *worker, int fd) {
     struct bnx_driver *driver = bnx_worker_driver(worker);
     const struct bnx_io_ops *ops = bnx_io_ops_of(driver);
-    bnx_poller_close_fd(&bnx_io_driver_of(driver)->poller, fd);
     for (uint32_t round = 0; is_busy(driver, fd); round++) {
         if (round % CLOSE_YIELDS == 0 && ops->cancel_fd != NULL) {
             struct close_request request = {.closer = self, .fd = fd};

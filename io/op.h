@@ -9,6 +9,14 @@
  *   waits for readiness and does the call itself, or a thread of the pool does (blocking.h).
  *   A result >= 0 wins over a cancel: data and accepted descriptors are never lost.
  *
+ * Two completions
+ *   A zero-copy send that has begun to transfer ends with two: its result, and, once the kernel no
+ *   longer reads the buffer, the notification, which alone is terminal. With the first the kernel
+ *   lets go of the descriptor, so bnx_close does not wait for the second; nor is there anything
+ *   left that a cancel could end: the task waits until the peer has acknowledged what was sent, or
+ *   the connection is gone. The first may be seen by another thread than the second (the owner, a
+ *   rescuer), so it is dealt with where it is taken out of the queue, under the service lock.
+ *
  * Counting
  *   The uring driver counts its ops in flight per descriptor, so that bnx_close knows whom to ask
  *   (O1: fetch_add and fetch_sub seq_cst of the count <-> the closer's load seq_cst).
@@ -17,6 +25,7 @@
 #define BNX_IO_OP_H
 
 #include "io/blocking.h"
+#include "io/busy.h"
 #include "io/poller.h"
 
 #include "runtime/driver.h"
@@ -47,26 +56,28 @@ enum bnx_op_kind {
     BNX_OP_MKDIR,
     BNX_OP_LINK,
     BNX_OP_SYMLINK,
-    BNX_OP_RAW /* a submission of the caller's own; -ENOSYS without a ring */
+    BNX_OP_SEND_ZEROCOPY, /* -EOPNOTSUPP without a ring */
+    BNX_OP_RAW            /* a submission of the caller's own; -ENOSYS without a ring */
 };
 
 #define BNX_FSYNC_DATA 1 /* flags of fsync: fdatasync(2); io_uring's own number */
 
 struct bnx_op {
     enum bnx_op_kind kind;
-    int fd;          /* or the directory that a path begins at */
+    int fd;          /* or the directory that a path begins at; -1 once a send's result is there */
     int fd2;         /* the directory that the second path begins at */
     void *buffer;    /* address (accept, connect), msghdr, array of iovec, path, submission (raw) */
     size_t bytes;    /* of the buffer or address; how many iovec; mode (mkdir, fallocate), mask */
     uint64_t offset; /* of read, write, fallocate; UINT64_MAX = the file's position */
     void *other;     /* socklen_t (accept), open_how (open), second path, statx */
     int flags;       /* as of the call of the same name; of poll the events */
+    bool was_tried;  /* a send: the socket was full */
     uint64_t length; /* of fallocate */
 
     CK_LIST_ENTRY(bnx_op) flying; /* in its driver's list; under the service lock */
     bool is_closed;               /* bnx_close has ended it; under the service lock */
     struct bnx_task *task;        /* who waits; set by bnx_op_run */
-    int32_t result;               /* of the terminal completion; the driver */
+    int32_t result;               /* of the completion, of two the first; the driver */
     uint32_t result_flags;        /* the completion's flags; the driver */
 };
 
@@ -75,6 +86,7 @@ struct bnx_io_driver {
     struct bnx_driver base;
     struct bnx_poller poller; /* the worker's; on uring opened by the first who waits in it */
     struct bnx_blocking blocking;
+    struct bnx_busy busy; /* never on epoll; owner */
 };
 
 /* What the drivers of io/ can do beyond the port. */

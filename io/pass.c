@@ -126,7 +126,7 @@ int bnx_credentials_peer(int fd, struct bnx_credentials *out) {
     if (error != 0) {
         return error;
     }
-    if (peer.pid == 0) { /* how the kernel says that there is none */
+    if (peer.uid == (uid_t)-1) { /* how the kernel says that there is none */
         return -ENOTCONN;
     }
     *out = (struct bnx_credentials){peer.pid, peer.uid, peer.gid};

@@ -5,6 +5,8 @@
 #include "io/hint.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <linux/openat2.h>
 #include <poll.h>
 
 #ifndef RWF_NOWAIT
@@ -140,6 +142,20 @@ static ssize_t connect_now(const struct bnx_op *op) {
     return error == -EINPROGRESS || error == -EALREADY ? -EAGAIN : error;
 }
 
+/* Profiles of seccomp that are older than openat2(2) refuse it. Where no rule of its own is asked
+ * for (RESOLVE_*, flags that an int does not hold) openat(2) does the same, except that it takes
+ * flags that it does not know, and a mode where no file is made. Where the EPERM is the file's it
+ * comes again. */
+static int open_file(const struct bnx_op *op) {
+    const struct open_how *how = op->other;
+    int fd = bnx_os.openat2(op->fd, op->buffer, how);
+    bool is_refused = fd == -ENOSYS || fd == -EPERM;
+    if (!is_refused || how->resolve != 0 || how->flags > INT_MAX || BNX_PLANT(open_no_fallback)) {
+        return fd;
+    }
+    return bnx_os.openat(op->fd, op->buffer, (int)how->flags, (mode_t)how->mode);
+}
+
 ssize_t bnx_op_try(const struct bnx_op *op) {
     switch (op->kind) {
     case BNX_OP_READ:
@@ -182,7 +198,7 @@ ssize_t bnx_op_perform(const struct bnx_op *op) {
     case BNX_OP_POLL:
         return poll_always_ready(op);
     case BNX_OP_OPEN:
-        return bnx_os.openat2(op->fd, op->buffer, op->other);
+        return open_file(op);
     case BNX_OP_FSYNC:
         return bnx_os.fsync(op->fd, (op->flags & BNX_FSYNC_DATA) != 0);
     case BNX_OP_FALLOCATE:

@@ -13,6 +13,7 @@
 #define SLOTS (1 << 20) /* untouched pages cost nothing; the kernel's usual hard limit */
 #define BATCH 64        /* events a syscall */
 #define EVENTS_SHIFT 16 /* of what a waiter wants, in its state */
+#define HOLDS 2u        /* in its state: it tries when it is woken, and holds the slot meanwhile */
 #define ALWAYS ((unsigned)(POLLERR | POLLHUP | POLLNVAL))
 #define READING ((unsigned)(POLLIN | POLLPRI | POLLRDHUP))
 #define WAKE_KEY UINT64_MAX
@@ -25,7 +26,9 @@ _Static_assert((int)EPOLLIN == POLLIN && (int)EPOLLOUT == POLLOUT && (int)EPOLLP
 struct bnx_poll_slot {
     struct bnx_waiter_list waiters; /* what each wants is in the upper half of its state */
     uint32_t generation; /* bumped by each close: an event of another file is told apart */
+    uint32_t holds;      /* waiters that were woken to try, and have not done so */
     bool is_known;       /* it was added since: a guess, which saves a syscall */
+    bool is_closing;     /* somebody waits for the holds to end, to close it */
 };
 
 /* ---- Opening ---- */
@@ -111,18 +114,32 @@ static int arm(struct bnx_poller *poller, int fd) {
     return error;
 }
 
-int bnx_poller_add(struct bnx_poller *poller, int fd, unsigned events, struct bnx_waiter *waiter) {
-    if (fd < 0 || fd >= SLOTS) {
-        return -EBADF;
-    }
+/* Returns whether the slot is about to be closed. */
+static bool end_hold(struct bnx_poll_slot *slot) {
+    bool is_closing = slot->is_closing;
+    slot->holds -= BNX_PLANT(poller_try_holds_not) ? 0 : 1;
+    slot->is_closing = is_closing && slot->holds > 0;
+    return is_closing;
+}
+
+static int push_and_arm(struct bnx_poller *poller, int fd, unsigned state,
+                        struct bnx_waiter *waiter) {
     struct bnx_poll_slot *slot = &poller->slots[fd];
-    bnx_lock_acquire(&poller->lock); /* P1 */
     bnx_waiter_list_push(&slot->waiters, waiter);
-    waiter->state |= (uint32_t)events << EVENTS_SHIFT;
+    waiter->state |= state;
     int error = arm(poller, fd);
     if (error != 0) {
         bnx_waiter_list_remove(&slot->waiters, waiter);
     }
+    return error;
+}
+
+int bnx_poller_add(struct bnx_poller *poller, int fd, unsigned events, struct bnx_waiter *waiter) {
+    if (fd < 0 || fd >= SLOTS) {
+        return -EBADF;
+    }
+    bnx_lock_acquire(&poller->lock); /* P1 */
+    int error = push_and_arm(poller, fd, events << EVENTS_SHIFT, waiter);
     bnx_lock_release(&poller->lock); /* P1 */
     return error;
 }
@@ -148,8 +165,10 @@ static bool claim_first(struct bnx_poll_slot *slot, bool is_reading, unsigned ev
         if (hits == 0 || ((wanted & READING) != 0) != is_reading) {
             continue;
         }
+        uint32_t holds = (at->state & HOLDS) != 0 && !BNX_PLANT(poller_try_holds_not) ? 1 : 0;
         bnx_waiter_list_remove(&slot->waiters, at);
-        if (bnx_waiter_claim(at, (int)hits, out_wakee)) {
+        if (bnx_waiter_claim(at, (int)hits, out_wakee)) { /* its frame may be gone after this */
+            slot->holds += holds;
             return true;
         }
     }
@@ -215,9 +234,9 @@ size_t bnx_poller_collect(struct bnx_poller *poller, uint64_t deadline_ns, bool 
     return woken;
 }
 
-void bnx_poller_close_fd(struct bnx_poller *poller, int fd) {
+bool bnx_poller_close_fd(struct bnx_poller *poller, int fd) {
     if (!bnx_poller_is_open(poller) || fd < 0 || fd >= SLOTS) {
-        return;
+        return false;
     }
     struct bnx_poll_slot *slot = &poller->slots[fd];
     bnx_lock_acquire(&poller->lock); /* P1 */
@@ -227,10 +246,13 @@ void bnx_poller_close_fd(struct bnx_poller *poller, int fd) {
         /* A dup would keep it in the set. */
         (void)bnx_os.epoll_control(poller->epoll_fd, EPOLL_CTL_DEL, fd, 0, 0);
     }
+    bool is_held = slot->holds > 0;
+    slot->is_closing = is_held;
     bnx_lock_release(&poller->lock); /* P1 */
     if (!BNX_PLANT(poller_close_is_silent)) {
         (void)end_waits(poller, fd, -EBADF);
     }
+    return is_held;
 }
 
 /* Where the number has been given again they wait for what it means now. */
@@ -247,17 +269,44 @@ void bnx_poller_closed_fd(struct bnx_poller *poller, int fd) {
     }
 }
 
-int bnx_poller_wait(struct bnx_poller *poller, int fd, unsigned events,
-                    enum bnx_wait_reason reason) {
+void bnx_poller_let_go(struct bnx_poller **held, int fd) {
+    struct bnx_poller *poller = *held;
+    if (poller != NULL) {
+        bnx_lock_acquire(&poller->lock); /* P1 */
+        (void)end_hold(&poller->slots[fd]);
+        bnx_lock_release(&poller->lock); /* P1 */
+    }
+    *held = NULL;
+}
+
+/* As bnx_poller_add, for one who tries when he is woken, and may hold the slot already. */
+static int add_holder(struct bnx_poller *poller, int fd, unsigned events, struct bnx_waiter *waiter,
+                      bool is_held) {
+    if (fd < 0 || fd >= SLOTS) {
+        return -EBADF;
+    }
+    bnx_lock_acquire(&poller->lock); /* P1 */
+    bool is_closing = is_held && end_hold(&poller->slots[fd]);
+    int error =
+        is_closing ? -EBADF : push_and_arm(poller, fd, events << EVENTS_SHIFT | HOLDS, waiter);
+    bnx_lock_release(&poller->lock); /* P1 */
+    return error;
+}
+
+int bnx_poller_wait(struct bnx_poller *poller, int fd, unsigned events, enum bnx_wait_reason reason,
+                    struct bnx_poller **held) {
     struct bnx_sleeper sleeper;
     struct bnx_waiter waiter;
     bnx_sleeper_init(&sleeper);
     bnx_waiter_init(&waiter, &sleeper, NULL);
     int error = bnx_sleeper_begin(&sleeper);
     if (error != 0) {
+        bnx_poller_let_go(held, fd);
         return error;
     }
-    error = bnx_poller_add(poller, fd, events, &waiter);
+    poller = *held != NULL ? *held : poller;
+    error = add_holder(poller, fd, events, &waiter, *held != NULL);
+    *held = NULL;
     if (error != 0 && bnx_sleeper_withdraw(&sleeper)) {
         return error;
     }
@@ -269,5 +318,6 @@ int bnx_poller_wait(struct bnx_poller *poller, int fd, unsigned events,
         bnx_poller_remove(poller, fd, &waiter);
         return slept;
     }
+    *held = waiter.result > 0 ? poller : NULL;
     return waiter.result;
 }

@@ -9,13 +9,18 @@
  *   An event claims the first waiter that wants to read and the first that wants to write; for
  *   those who are left epoll is asked again, and says at once when there is more.
  *   A waiter is told that the descriptor is ready, which may be over when it looks: it tries, and
- *   waits again.
+ *   waits again. While it tries it holds the slot: who closes the descriptor waits for that, lest
+ *   the try, or the next wait, meets the file that has the number by then. So it stays with this
+ *   poller, wherever its task goes.
  *   The epoll driver sleeps in its worker's poller; on io_uring the ring watches it, as soon as
  *   somebody waits in one.
  *
  * Invariants
  *   Under the lock: a waiter is in a slot's list, or has been claimed, or has been removed. A slot
  *   with waiters is armed for all that they want, or an event for it is on its way to a collect.
+ *   From its first wait to its end an op is a waiter of one slot, or holds it, or a close has ended
+ *   it. A holder that waits again does both under one lock. So a close that has found neither
+ *   leaves nobody behind.
  *
  * Ordering
  *   P1 lock: all slots. Any thread adds, removes and closes; the owner or its rescuer collects.
@@ -68,8 +73,11 @@ int bnx_poller_add(struct bnx_poller *poller, int fd, unsigned events, struct bn
 /** Ends a registration, whether it was claimed or not. Any thread. */
 void bnx_poller_remove(struct bnx_poller *poller, int fd, struct bnx_waiter *waiter);
 
-/** Ends all waits for a descriptor with -EBADF: it is about to be closed. Any thread. */
-void bnx_poller_close_fd(struct bnx_poller *poller, int fd);
+/**
+ * Ends all waits for a descriptor with -EBADF: it is about to be closed. Returns whether a slot of
+ * it is still held: to be called again. Any thread.
+ */
+bool bnx_poller_close_fd(struct bnx_poller *poller, int fd);
 
 /** After the close: ends those that have begun in between, which no event would end. Any thread. */
 void bnx_poller_closed_fd(struct bnx_poller *poller, int fd);
@@ -82,11 +90,16 @@ size_t bnx_poller_collect(struct bnx_poller *poller, uint64_t deadline_ns, bool 
 
 /**
  * Waits until a descriptor is ready.
+ * @param held the poller whose slot of fd the caller holds from its last wait of this op, or NULL:
+ *        then it waits in `poller`. Afterwards: where it waited, if events came, else NULL.
  * Returns the events, > 0; -ECANCELED, -ETIMEDOUT; -EBADF: closed meanwhile; or as
  * bnx_poller_add.
  * Context: task, suspends; the poller is open.
  */
-int bnx_poller_wait(struct bnx_poller *poller, int fd, unsigned events,
-                    enum bnx_wait_reason reason);
+int bnx_poller_wait(struct bnx_poller *poller, int fd, unsigned events, enum bnx_wait_reason reason,
+                    struct bnx_poller **held);
+
+/** Lets go of what the last wait has left held, if anything. Any thread. */
+void bnx_poller_let_go(struct bnx_poller **held, int fd);
 
 #endif

@@ -86,7 +86,10 @@ void bnx_op_prepare(struct io_uring_sqe *sqe, const struct bnx_op *op) {
         break;
     case BNX_OP_SEND:
         io_uring_prep_send(sqe, op->fd, op->buffer, op->bytes, op->flags);
-        sqe->ioprio = IORING_RECVSEND_POLL_FIRST;
+        sqe->ioprio = op->was_tried ? IORING_RECVSEND_POLL_FIRST : 0;
+        break;
+    case BNX_OP_SEND_ZEROCOPY:
+        io_uring_prep_send_zc(sqe, op->fd, op->buffer, op->bytes, op->flags, 0);
         break;
     case BNX_OP_ACCEPT:
         io_uring_prep_accept(sqe, op->fd, op->buffer, op->other, op->flags);

@@ -202,7 +202,7 @@ static void close_pipes(struct bnx_process *process) {
 /* Nobody knows the process any more. */
 static void release(struct bnx_process *process) {
     bnx_poller_remove(process->poller, process->pidfd, &process->watch);
-    bnx_poller_close_fd(process->poller, process->pidfd);
+    (void)bnx_poller_close_fd(process->poller, process->pidfd);
     (void)bnx_os.close(process->pidfd);
     bnx_os.release(process);
 }
@@ -291,7 +291,16 @@ static void close_theirs(struct start *start) {
     }
 }
 
-/* A process that could not be made whole. */
+/* One that gets no watch. */
+static void kill_unwatched(struct bnx_process *process) {
+    siginfo_t info;
+    id_t id = (id_t)process->pidfd;
+    (void)bnx_os.pidfd_signal(process->pidfd, SIGKILL);
+    while (bnx_os.waitid(P_PIDFD, id, &info, WEXITED) == -EINTR) { /* ends: it was killed */
+    }
+}
+
+/* One that gets no pidfd, for want of descriptors. */
 static void kill_nameless(pid_t pid) {
     siginfo_t info;
     (void)bnx_os.kill(pid, SIGKILL); /* it was not waited for: the number is still its own */
@@ -308,6 +317,9 @@ static int start_child(void *arg) {
         return error;
     }
     process->pidfd = bnx_os.pidfd_open(process->pid);
+    if (process->pidfd == -ESRCH) {
+        return -ECHILD; /* reaped by somebody else: the number may be another's by now */
+    }
     if (process->pidfd < 0) {
         kill_nameless(process->pid);
         return process->pidfd;
@@ -325,8 +337,8 @@ static int settle(struct bnx_scope *scope, struct bnx_process *process) {
         }
     }
     if (error != 0) {
-        kill_nameless(process->pid);
-        bnx_poller_close_fd(process->poller, process->pidfd);
+        kill_unwatched(process);
+        (void)bnx_poller_close_fd(process->poller, process->pidfd);
         (void)bnx_os.close(process->pidfd);
     }
     return error;

@@ -14,6 +14,7 @@
 /* io-wq threads of one ring: the kernel's default is the user's process limit. */
 #define WORKERS_BOUNDED 16u
 #define WORKERS_UNBOUNDED 64u
+#define PROBED (IORING_OP_SEND_ZC + 1) /* opcodes that are asked for: the first so many */
 
 static const unsigned setup_flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
                                     IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL |
@@ -48,6 +49,24 @@ static void register_fd(struct bnx_ring *ring) {
     } /* else: each enter looks the file up, 30 ns */
 }
 
+/* Which opcodes are there; where the kernel does not say, all that are used. */
+static void probe(struct bnx_ring *ring) {
+    ring->has_openat2 = true;
+    ring->has_send_zc = true;
+    size_t bytes = sizeof(struct io_uring_probe) + PROBED * sizeof(struct io_uring_probe_op);
+    struct io_uring_probe *answer = bnx_os.allocate(bytes, _Alignof(struct io_uring_probe));
+    if (answer == NULL) {
+        return;
+    }
+    memset(answer, 0, bytes);
+    if (bnx_os.uring_register(ring->uring.ring_fd, IORING_REGISTER_PROBE, answer, PROBED) == 0) {
+        ring->has_openat2 = (answer->ops[IORING_OP_OPENAT2].flags & IO_URING_OP_SUPPORTED) != 0;
+        ring->has_send_zc = (answer->ops[IORING_OP_SEND_ZC].flags & IO_URING_OP_SUPPORTED) != 0;
+    }
+    ring->lacks_any = !ring->has_openat2 || !ring->has_send_zc;
+    bnx_os.release(answer);
+}
+
 int bnx_ring_init(struct bnx_ring *ring) {
     memset(ring, 0, sizeof(*ring));
     struct io_uring_params params;
@@ -65,7 +84,9 @@ int bnx_ring_init(struct bnx_ring *ring) {
     unsigned quarter = ring->uring.sq.ring_entries / 4;
     ring->reserved = quarter < BNX_RING_RESERVED ? quarter : BNX_RING_RESERVED;
     register_fd(ring);
+    probe(ring);
     ring->has_no_iowait = (params.features & IORING_FEAT_NO_IOWAIT) != 0;
+    ring->has_min_wait = (params.features & IORING_FEAT_MIN_TIMEOUT) != 0;
     unsigned workers[2] = {WORKERS_BOUNDED, WORKERS_UNBOUNDED};
     (void)bnx_os.uring_register(fd, IORING_REGISTER_IOWQ_MAX_WORKERS, workers, 2); /* Linux 5.15 */
     return 0;
@@ -137,18 +158,25 @@ int bnx_ring_flush(struct bnx_ring *ring) {
     return result < 0 ? result : 0;
 }
 
-int bnx_ring_wait(struct bnx_ring *ring, uint64_t deadline_ns) {
+int bnx_ring_wait(struct bnx_ring *ring, const struct bnx_ring_sleep *sleep) {
     struct __kernel_timespec timeout = {0, 0};
-    struct io_uring_getevents_arg arg;
+    struct bnx_ring_wait_arg arg;
     memset(&arg, 0, sizeof(arg));
-    if (deadline_ns != BNX_NEVER_NS) {
+    uint64_t left_ns = UINT64_MAX;
+    if (sleep->deadline_ns != BNX_NEVER_NS) {
         uint64_t now_ns = bnx_clock_now();
-        if (deadline_ns <= now_ns) {
+        if (sleep->deadline_ns <= now_ns) {
             return bnx_ring_flush(ring); /* a wait with a zero timeout sleeps for 8 us */
         }
-        timeout.tv_sec = (int64_t)((deadline_ns - now_ns) / BNX_NS_PER_S);
-        timeout.tv_nsec = (long long)((deadline_ns - now_ns) % BNX_NS_PER_S);
-        arg.ts = (uint64_t)(uintptr_t)&timeout;
+        left_ns = sleep->deadline_ns - now_ns;
+        timeout.tv_sec = (int64_t)(left_ns / BNX_NS_PER_S);
+        timeout.tv_nsec = (long long)(left_ns % BNX_NS_PER_S);
+        arg.timeout = (uint64_t)(uintptr_t)&timeout;
+    }
+    if (sleep->completions > 1) { /* the kernel would sleep so long also past its timeout */
+        bool is_short = sleep->min_wait_ns < left_ns || BNX_PLANT(min_wait_past_deadline);
+        uint64_t min_wait_us = (is_short ? sleep->min_wait_ns : left_ns) / BNX_NS_PER_US;
+        arg.min_wait_us = min_wait_us < UINT32_MAX ? (uint32_t)min_wait_us : UINT32_MAX;
     }
     unsigned flags = ring->enter_flags | IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG;
     if (ring->has_no_iowait) {
@@ -156,7 +184,8 @@ int bnx_ring_wait(struct bnx_ring *ring, uint64_t deadline_ns) {
     }
     bnx_ring_section_enter(ring);
     unsigned submit = publish(ring);
-    int result = bnx_os.uring_enter(ring->enter_fd, submit, 1, flags, &arg, sizeof(arg));
+    unsigned completions = arg.min_wait_us != 0 ? sleep->completions : 1;
+    int result = bnx_os.uring_enter(ring->enter_fd, submit, completions, flags, &arg, sizeof(arg));
     bnx_ring_section_leave(ring);
     return result < 0 ? result : 0;
 }

@@ -8,6 +8,8 @@
  *   Flags: SINGLE_ISSUER and DEFER_TASKRUN (completion work runs when the owner enters, not in
  *   interrupts: 20-43 % of throughput when inline syscalls are mixed in), TASKRUN_FLAG (pending
  *   work shows in memory), SUBMIT_ALL, CLAMP.
+ *   What Linux 6.1 has in opcodes is taken for granted, unless the kernel, asked once a ring, says
+ *   that it was built without one that has a substitute.
  *   The last slots of the submission queue (BNX_RING_RESERVED, or a quarter of a small one) are for
  *   cancels: a cancel is never refused for want of room.
  *
@@ -41,6 +43,10 @@ struct bnx_ring {
     unsigned enter_flags;  /* of every enter; immutable after init */
     unsigned reserved;     /* SQ slots for cancels alone; immutable after init */
     bool has_no_iowait;    /* immutable after init */
+    bool has_min_wait;     /* immutable after init */
+    bool lacks_any;        /* of the next, some are not there; immutable after init */
+    bool has_openat2;      /* immutable after init */
+    bool has_send_zc;      /* immutable after init */
     uint32_t sections;     /* depth; owner and the signal handler on its thread; relaxed */
     uint32_t is_marked;    /* as above: the handler wanted to enter */
 };
@@ -80,8 +86,15 @@ static inline unsigned bnx_ring_unsubmitted(const struct bnx_ring *ring) {
 /** Submits everything and lets the kernel post what has completed. Returns 0 or -errno. */
 int bnx_ring_flush(struct bnx_ring *ring);
 
-/** As flush, then sleeps until a completion or the deadline. Returns 0, -ETIME, -EINTR, -errno. */
-int bnx_ring_wait(struct bnx_ring *ring, uint64_t deadline_ns);
+/* How long a sleep lasts, at most. */
+struct bnx_ring_sleep {
+    uint64_t deadline_ns;
+    uint64_t min_wait_ns; /* after that one completion ends it; not beyond the deadline */
+    uint32_t completions; /* so many end it at once; more than 1 only with has_min_wait */
+};
+
+/** As flush, then sleeps as it says. Returns 0, -ETIME, -EINTR, -errno. */
+int bnx_ring_wait(struct bnx_ring *ring, const struct bnx_ring_sleep *sleep);
 
 /**
  * From now on the kernel writes the eventfd for each completion, also for one that it holds back

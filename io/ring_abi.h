@@ -10,6 +10,18 @@
 #define IORING_FEAT_NO_IOWAIT (1U << 17)
 #endif
 
+#ifndef IORING_FEAT_MIN_TIMEOUT
+#define IORING_FEAT_MIN_TIMEOUT (1U << 15) /* Linux 6.12: a wait has a shortest time */
+#endif
+
+/* struct io_uring_getevents_arg as of Linux 6.12. */
+struct bnx_ring_wait_arg {
+    uint64_t sigmask;
+    uint32_t sigmask_bytes;
+    uint32_t min_wait_us;
+    uint64_t timeout; /* pointer to a timespec */
+};
+
 /* Of opcodes there are enumerators, which no #ifndef sees. */
 #define BNX_RING_OP_READ_MULTISHOT 49 /* Linux 6.7 */
 #define BNX_RING_OP_WAITID 50         /* Linux 6.7 */

@@ -6,7 +6,8 @@
  *   Two scopes, one in the other, both the calling task's: the acceptors' sees a cancel at once;
  *   inside it that of the connections is a shield whose grace is the drain. So the drain is what
  *   the runtime does for any shield, and a listener that breaks ends the service in the same way,
- *   by a cancel of the acceptors' scope.
+ *   by a cancel of the acceptors' scope. Handlers that are to see it at once (BNX_SERVE_CANCEL)
+ *   get a cancel of their own, by the last acceptor, when nobody can connect any more.
  *   An acceptor holds the connections' scope, since it is not beneath it. The last one to leave
  *   takes in what the kernel has queued, closes the listeners and lets go of the scope.
  *   Without a limit each acceptor waits in accept, several on one listener: the kernel wakes one a
@@ -38,7 +39,9 @@
 #include <string.h>
 #include <sys/eventfd.h>
 
-#define FLAGS_KNOWN ((unsigned)(BNX_SERVE_REUSE_PORT | BNX_SERVE_END_INPUT))
+#define FLAGS_KNOWN                                                                                \
+    ((unsigned)(BNX_SERVE_REUSE_PORT | BNX_SERVE_END_INPUT | BNX_SERVE_CANCEL |                    \
+                BNX_SERVE_TAKE_LISTENERS))
 #define QUEUE_MAX 65536 /* taken at the end: a kernel's queue is smaller */
 
 /* A connection, or the memory for one. */
@@ -59,7 +62,9 @@ struct server {
     int (*handler)(int fd, void *arg); /* immutable, as all up to the scopes */
     void *arg;
     struct bnx_serve_options options;
-    uint64_t grace_ns; /* what handlers' shields inherit: the caller's, not the drain */
+    uint64_t drain_ns; /* never 0 */
+    uint64_t grace_ns; /* what handlers' shields inherit: the caller's, or the drain where they see
+                          the cancel as it begins */
     bool owns_listeners;
     int *listeners;
     size_t listener_count;
@@ -275,7 +280,9 @@ static void end_input(struct server *server) {
 
 /* By the last acceptor: from now on nothing more is accepted. */
 static void end_accepting(struct server *server) {
-    for (size_t i = 0; i < server->listener_count && server->owns_listeners; i++) {
+    bool ends_listeners =
+        server->owns_listeners || (server->options.flags & BNX_SERVE_TAKE_LISTENERS) != 0;
+    for (size_t i = 0; i < server->listener_count && ends_listeners; i++) {
         if (!BNX_PLANT(serve_drops_queue)) {
             take_in_queue(server, server->listeners[i]);
         }
@@ -286,6 +293,9 @@ static void end_accepting(struct server *server) {
     }
     if ((server->options.flags & BNX_SERVE_END_INPUT) != 0) {
         end_input(server);
+    }
+    if ((server->options.flags & BNX_SERVE_CANCEL) != 0 && !BNX_PLANT(serve_tells_nobody)) {
+        bnx_scope_cancel(&server->connections, 0);
     }
     bnx_scope_release(&server->connections); /* the server may be gone after this */
 }
@@ -442,12 +452,11 @@ static int start_acceptors(struct server *server) {
 static int run(struct server *server) {
     struct bnx_task *self = bnx_task_current();
     const struct bnx_serve_options *options = &server->options;
-    uint64_t drain_ns = options->drain_ns != 0 ? options->drain_ns : server->grace_ns / 2;
     struct bnx_scope_options connections = {.name = options->name,
                                             .policy = BNX_SCOPE_SUPERVISE,
                                             .flags =
                                                 BNX_PLANT(serve_no_shield) ? 0 : BNX_SCOPE_SHIELD,
-                                            .grace_ns = drain_ns,
+                                            .grace_ns = server->drain_ns,
                                             .task_class = options->task_class};
     int error = bnx_scope_open(&server->accepting, NULL);
     if (error != 0) {
@@ -513,11 +522,13 @@ int bnx_serve(struct bnx_scope *scope, const char *address, int (*handler)(int f
     if (self == NULL) {
         return bnx_off_task_error();
     }
-    struct server server = {
-        .handler = handler, .arg = arg, .grace_ns = bnx_task_scope(self)->grace_ns};
+    struct server server = {.handler = handler, .arg = arg};
     if (options != NULL) {
         server.options = *options;
     }
+    uint64_t grace_ns = bnx_task_scope(self)->grace_ns;
+    server.drain_ns = server.options.drain_ns != 0 ? server.options.drain_ns : grace_ns / 2;
+    server.grace_ns = (server.options.flags & BNX_SERVE_CANCEL) != 0 ? server.drain_ns : grace_ns;
     if (handler == NULL || (server.options.flags & ~FLAGS_KNOWN) != 0 ||
         (scope != NULL && !is_around(self, scope)) ||
         (server.options.listener_count != 0 && server.options.listeners == NULL)) {

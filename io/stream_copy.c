@@ -31,9 +31,20 @@ struct copy {
     struct bnx_stream *to;
     bool may_splice;
     bool is_from_error; /* which side an error came from */
+    int hold_error;     /* of the other side, which holds the bytes that the last pass has moved */
 };
 
 /* ---- Through the process ---- */
+
+/* To a transport that repeats writes: what it does not take stays in its stream's buffer, and the
+ * copy ends. Nothing is unsent before. */
+static ssize_t pass_held(struct copy *copy, const struct iovec *piece) {
+    ssize_t held = bnx_stream_hold(copy->to, piece);
+    if (held > 0) {
+        copy->hold_error = bnx_stream_send_unsent(copy->to);
+    }
+    return held;
+}
 
 /* Returns the count, 0: the end. */
 static ssize_t pass_buffer(struct copy *copy, size_t bytes_max) {
@@ -50,7 +61,8 @@ static ssize_t pass_buffer(struct copy *copy, size_t bytes_max) {
     if (BNX_PLANT(stream_copy_reads_first)) {
         reader->begin += piece.iov_len;
     }
-    ssize_t sent = bnx_stream_send(copy->to, &piece, 1);
+    bool must_hold = copy->to->ops->repeats_writes != 0 && !BNX_PLANT(stream_repeats_nothing);
+    ssize_t sent = must_hold ? pass_held(copy, &piece) : bnx_stream_send(copy->to, &piece, 1);
     if (sent > 0 && !BNX_PLANT(stream_copy_reads_first)) {
         reader->begin += (size_t)sent;
     }
@@ -169,6 +181,10 @@ static ssize_t copy_locked(struct copy *copy, size_t bytes_max) {
         }
         moved += (size_t)got;
         turn += (size_t)got;
+        if (copy->hold_error != 0) {
+            got = copy->hold_error;
+            break;
+        }
         if (turn >= TURN_BYTES) {
             turn = 0;
             bnx_yield();

@@ -128,6 +128,12 @@ void bnx_stream_pipe_end(struct bnx_stream_reader *reader);
  */
 ssize_t bnx_stream_send(struct bnx_stream *stream, const struct iovec *pieces, int count);
 
+/**
+ * Puts as much of a piece into the buffer as there is room for, where the transport repeats writes.
+ * Returns how many bytes, > 0 where nothing is unsent; -ENOMEM. The writer is locked.
+ */
+ssize_t bnx_stream_hold(struct bnx_stream *stream, const struct iovec *piece);
+
 /** Sends all that is unsent. Returns 0 or -errno. Suspends; the writer is locked. */
 int bnx_stream_send_unsent(struct bnx_stream *stream);
 

@@ -97,7 +97,7 @@ static int make_room(struct bnx_stream *stream, size_t bytes) {
     return 0;
 }
 
-/* Copies all that is left at the cursor. */
+/* Copies so many bytes, for which the high-water mark allows, from the cursor. */
 static int append(struct bnx_stream *stream, struct cursor *cursor, size_t bytes) {
     struct bnx_stream_writer *writer = &stream->writer;
     int error = make_room(stream, bytes);
@@ -105,12 +105,22 @@ static int append(struct bnx_stream *stream, struct cursor *cursor, size_t bytes
         return error;
     }
     struct iovec part;
-    while (list(cursor, &part, 1) > 0) { /* ends: one part fewer each round */
-        memcpy(writer->buffer + writer->end, part.iov_base, part.iov_len);
-        writer->end += part.iov_len;
-        advance(cursor, part.iov_len);
+    while (bytes > 0 && list(cursor, &part, 1) > 0) { /* ends: one part fewer each round */
+        size_t taken = part.iov_len < bytes ? part.iov_len : bytes;
+        memcpy(writer->buffer + writer->end, part.iov_base, taken);
+        writer->end += taken;
+        bytes -= taken;
+        advance(cursor, taken);
     }
     return 0;
+}
+
+ssize_t bnx_stream_hold(struct bnx_stream *stream, const struct iovec *piece) {
+    struct cursor cursor = {piece, 1, 0};
+    size_t room = high_water(stream) - unsent_in(&stream->writer);
+    size_t bytes = piece->iov_len < room ? piece->iov_len : room;
+    int error = append(stream, &cursor, bytes);
+    return error != 0 ? error : (ssize_t)bytes;
 }
 
 /* ---- Sending ---- */
@@ -157,29 +167,35 @@ int bnx_stream_send_unsent(struct bnx_stream *stream) {
     return error < 0 ? (int)error : 0;
 }
 
+/* Moves some of the bytes at the cursor on. Returns how many, 0: it has made room for them. */
+static ssize_t write_some(struct bnx_stream *stream, struct cursor *cursor, size_t bytes) {
+    struct iovec parts[BNX_STREAM_PIECES_MAX];
+    size_t room = high_water(stream) - unsent_in(&stream->writer);
+    bool must_buffer = stream->ops->repeats_writes != 0 && !BNX_PLANT(stream_repeats_nothing);
+    if (bytes <= room || (must_buffer && room > 0)) {
+        size_t taken = bytes < room ? bytes : room;
+        int error = append(stream, cursor, taken);
+        return error != 0 ? error : (ssize_t)taken;
+    }
+    if (must_buffer) {
+        return bnx_stream_send_unsent(stream);
+    }
+    ssize_t sent = bnx_stream_send(stream, parts, list(cursor, parts, BNX_STREAM_PIECES_MAX));
+    if (sent > 0) {
+        advance(cursor, (size_t)sent);
+    }
+    return sent;
+}
+
 /* Returns the count, or -errno when none of the bytes was taken. */
 static ssize_t write_all(struct bnx_stream *stream, struct cursor *cursor, size_t bytes) {
-    struct bnx_stream_writer *writer = &stream->writer;
     size_t done = 0;
     while (done < bytes) { /* ends: progress or an error */
-        size_t left = bytes - done;
-        ssize_t error = 0;
-        if (left <= high_water(stream) - unsent_in(writer)) {
-            error = append(stream, cursor, left);
-            done += error == 0 ? left : 0;
-        } else {
-            struct iovec parts[BNX_STREAM_PIECES_MAX];
-            ssize_t sent =
-                bnx_stream_send(stream, parts, list(cursor, parts, BNX_STREAM_PIECES_MAX));
-            if (sent > 0) {
-                advance(cursor, (size_t)sent);
-                done += (size_t)sent;
-            }
-            error = sent < 0 ? sent : 0;
+        ssize_t moved = write_some(stream, cursor, bytes - done);
+        if (moved < 0) {
+            return bnx_stream_partial(&stream->writer.error, done, moved);
         }
-        if (error != 0) {
-            return bnx_stream_partial(&writer->error, done, error);
-        }
+        done += (size_t)moved;
     }
     return (ssize_t)done;
 }

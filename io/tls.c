@@ -9,8 +9,8 @@
  *   A connection has one reader and one writer at most (stream.h), and OpenSSL takes one call at a
  *   time: the mutex is held over each, never over a wait. OpenSSL's errors are per thread: they are
  *   fetched before the mutex is given back, and nothing between suspends.
- *   A write that OpenSSL has begun must be repeated with the same bytes. A stream does: what was
- *   not written stays first in its buffer.
+ *   A write that OpenSSL has begun must be repeated with the same bytes, of which it may have sent
+ *   a part, encrypted. A stream does (repeats_writes): they stay first in its buffer.
  */
 #include "io/tls_pvt.h"
 
@@ -32,8 +32,8 @@ struct tls_connection {
     SSL *ssl;
     struct bnx_tls *tls;
     int fd;
+    bool keeps_open;       /* the descriptor stays when the stream is closed */
     struct bnx_mutex lock; /* of ssl */
-    bool is_ended;         /* the peer has said that no more comes; under the lock */
     char host[BNX_TLS_HOST_BYTES];
 };
 
@@ -140,14 +140,14 @@ static int call_shutdown(SSL *ssl, void *buffer, int bytes) {
     return result == 0 ? 1 : result;
 }
 
-/* What a call has come to: > 0 its result; 0 the peer has ended; -EAGAIN: *out_events first. */
+/* What a call has come to: > 0 its result; 0 the peer has said that no more comes; -EAGAIN:
+ * *out_events first. */
 static int outcome(struct tls_connection *self, int result, unsigned *out_events, char *reason,
                    size_t reason_bytes) {
     switch (SSL_get_error(self->ssl, result)) {
     case SSL_ERROR_NONE:
         return result;
     case SSL_ERROR_ZERO_RETURN:
-        self->is_ended = true;
         return 0;
     case SSL_ERROR_WANT_READ:
         *out_events = POLLIN;
@@ -208,12 +208,12 @@ static void free_connection(struct tls_connection *self) {
 /* The close_notify goes out if the socket takes it at once: a close waits for nobody. */
 static int tls_close(void *transport) {
     struct tls_connection *self = transport;
-    int fd = self->fd;
+    int fd = self->keeps_open ? -1 : self->fd;
     ERR_clear_error();
     (void)SSL_shutdown(self->ssl); /* nobody else is here any more */
     ERR_clear_error();
     free_connection(self);
-    return bnx_close(fd);
+    return fd >= 0 ? bnx_close(fd) : 0;
 }
 
 static const struct bnx_transport_ops tls_transport = {
@@ -221,9 +221,16 @@ static const struct bnx_transport_ops tls_transport = {
     .write = tls_write,
     .shutdown = tls_shutdown,
     .close = tls_close,
+    .repeats_writes = 1,
 };
 
 /* ---- The handshake ---- */
+
+/* No name at all would fit any certificate, and one with a dot before it those of all hosts beneath
+ * it. */
+static bool is_host(const char *host) {
+    return host != NULL && host[0] != '\0' && host[0] != '.' && strlen(host) < BNX_TLS_HOST_BYTES;
+}
 
 /* The name that the certificate must bear; addresses are matched as such and not sent. */
 static bool set_host(struct tls_connection *self, const char *host) {
@@ -236,7 +243,7 @@ static bool set_host(struct tls_connection *self, const char *host) {
 }
 
 static int prepare_client(struct tls_connection *self, const char *host) {
-    if (host == NULL || strlen(host) >= sizeof(self->host)) {
+    if (!is_host(host)) {
         return -EINVAL;
     }
     if (!set_host(self, host)) {
@@ -296,6 +303,7 @@ static int shake_hands(struct bnx_tls *tls, int fd, const char *host,
     struct bnx_tls_info ignored;
     struct bnx_tls_info *info = out_info != NULL ? out_info : &ignored;
     struct tls_connection *self = NULL;
+    struct bnx_stream_options chosen = {0};
     memset(info, 0, sizeof(*info));
     if (bnx_task_self() == NULL) {
         return -EPERM;
@@ -313,7 +321,12 @@ static int shake_hands(struct bnx_tls *tls, int fd, const char *host,
     }
     if (error == 0) {
         describe(self->ssl, info);
-        error = bnx_stream_open_on(&tls_transport, self, options, out_stream);
+        if (options != NULL) {
+            chosen = *options;
+        }
+        self->keeps_open = chosen.keep_open != 0;
+        chosen.keep_open = 0; /* the connection itself ends with the stream */
+        error = bnx_stream_open_on(&tls_transport, self, &chosen, out_stream);
     }
     if (error != 0) {
         free_connection(self);

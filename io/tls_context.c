@@ -52,25 +52,59 @@ int bnx_tls_error(char *out_reason, size_t bytes) {
 
 /* ---- Sessions of a client ---- */
 
+static bool is_of(const struct bnx_tls_session *kept, const char *host) {
+    return kept->session != NULL && strcmp(kept->host, host) == 0;
+}
+
+/* A ticket of TLS 1.3 is for one use and leaves the table; before that a server seldom gives a new
+ * one. */
 SSL_SESSION *bnx_tls_session_take(struct bnx_tls *tls, const char *host) {
     SSL_SESSION *session = NULL;
     (void)pthread_mutex_lock(&tls->lock);
     for (unsigned i = 0; i < BNX_TLS_SESSIONS && session == NULL; i++) {
         struct bnx_tls_session *kept = &tls->sessions[i];
-        if (kept->session != NULL && strcmp(kept->host, host) == 0) {
-            session = kept->session; /* TLS 1.3 tickets are for one use: it leaves the table */
+        if (!is_of(kept, host)) {
+            continue;
+        }
+        if (SSL_SESSION_get_protocol_version(kept->session) >= TLS1_3_VERSION) {
+            session = kept->session;
             kept->session = NULL;
+        } else if (SSL_SESSION_up_ref(kept->session) == 1) {
+            session = kept->session;
         }
     }
     (void)pthread_mutex_unlock(&tls->lock);
     return session;
 }
 
+/* The place of a new one: a free one, else the oldest's; of a host that has its share already, its
+ * own oldest's. Under the lock. */
+static struct bnx_tls_session *choose_place(struct bnx_tls *tls, const char *host) {
+    struct bnx_tls_session *oldest = &tls->sessions[0];
+    struct bnx_tls_session *oldest_of_host = NULL;
+    unsigned count = 0;
+    for (unsigned i = 0; i < BNX_TLS_SESSIONS; i++) {
+        struct bnx_tls_session *kept = &tls->sessions[i];
+        uint64_t age = kept->session != NULL ? kept->number : 0;
+        if (oldest->session != NULL && age < oldest->number) {
+            oldest = kept;
+        }
+        if (is_of(kept, host)) {
+            count++;
+            if (oldest_of_host == NULL || age < oldest_of_host->number) {
+                oldest_of_host = kept;
+            }
+        }
+    }
+    return count >= BNX_TLS_SESSIONS_OF_HOST ? oldest_of_host : oldest;
+}
+
 void bnx_tls_session_keep(struct bnx_tls *tls, const char *host, SSL_SESSION *session) {
     (void)pthread_mutex_lock(&tls->lock);
-    struct bnx_tls_session *kept = &tls->sessions[tls->session_next++ % BNX_TLS_SESSIONS];
+    struct bnx_tls_session *kept = choose_place(tls, host);
     SSL_SESSION *replaced = kept->session;
     kept->session = session;
+    kept->number = ++tls->session_count;
     (void)snprintf(kept->host, sizeof(kept->host), "%s", host);
     (void)pthread_mutex_unlock(&tls->lock);
     SSL_SESSION_free(replaced); /* NULL is fine */
@@ -115,7 +149,7 @@ static int parse_alpn(struct bnx_tls *tls, const char *text) {
     }
     for (const char *at = text;; at++) { /* ends with the text */
         size_t length = strcspn(at, ",");
-        if (length == 0 || length > 255) {
+        if (length == 0 || length >= sizeof(((struct bnx_tls_info *)0)->alpn)) {
             return -EINVAL;
         }
         tls->alpn[tls->alpn_bytes++] = (unsigned char)length;
@@ -135,7 +169,17 @@ static int file_error(const char *path) {
     return error;
 }
 
+/* OpenSSL's own would ask at the terminal, and wait. */
+static int refuse_passphrase(char *out, int bytes, int is_for_writing, void *arg) {
+    (void)out;
+    (void)bytes;
+    (void)is_for_writing;
+    (void)arg;
+    return -1;
+}
+
 static int load_certificate(SSL_CTX *context, const char *certificate, const char *key) {
+    SSL_CTX_set_default_passwd_cb(context, refuse_passphrase);
     if (SSL_CTX_use_certificate_chain_file(context, certificate) != 1) {
         return file_error(certificate);
     }
@@ -166,13 +210,23 @@ static int set_trust(struct bnx_tls *tls, const struct bnx_tls_options *options)
     if (path != NULL) {
         return SSL_CTX_load_verify_file(tls->context, path) == 1 ? 0 : file_error(path);
     }
-    (void)SSL_CTX_set_default_verify_paths(tls->context); /* none there: nobody is trusted */
+    if (verifies) { /* the system's are many to read, where nobody would look */
+        (void)SSL_CTX_set_default_verify_paths(tls->context); /* none there: nobody is trusted */
+    }
     return 0;
 }
 
 static int on_new_session(SSL *ssl, SSL_SESSION *session) {
     bnx_tls_session_keep(SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl)), bnx_tls_host_of(ssl), session);
     return 1; /* its reference is ours */
+}
+
+/* What OpenSSL looks for in a server's context after choose_host, so each host's has it. */
+static void set_server(const struct bnx_tls *tls, SSL_CTX *context) {
+    SSL_CTX_set_session_id_context(context, (const unsigned char *)"bonxie", 6);
+    if (tls->alpn != NULL) {
+        SSL_CTX_set_alpn_select_cb(context, choose_alpn, (void *)(uintptr_t)tls);
+    }
 }
 
 static int set_up(struct bnx_tls *tls, const struct bnx_tls_options *options) {
@@ -197,10 +251,7 @@ static int set_up(struct bnx_tls *tls, const struct bnx_tls_options *options) {
     if (tls->is_server) {
         SSL_CTX_set_tlsext_servername_callback(tls->context, choose_host);
         SSL_CTX_set_tlsext_servername_arg(tls->context, tls);
-        SSL_CTX_set_session_id_context(tls->context, (const unsigned char *)"bonxie", 6);
-        if (tls->alpn != NULL) {
-            SSL_CTX_set_alpn_select_cb(tls->context, choose_alpn, tls);
-        }
+        set_server(tls, tls->context);
     } else {
         SSL_CTX_set_session_cache_mode(tls->context,
                                        SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
@@ -253,7 +304,9 @@ int bnx_tls_server_add(struct bnx_tls *server, const char *host, const char *cer
         SSL_CTX_free(context);
         return -ENOMEM;
     }
-    /* Only its certificate is used: everything else was settled by the first one's. */
+    /* Modes, versions and tickets stay those of the first one's. */
+    set_server(server, context);
+    SSL_CTX_set1_cert_store(context, SSL_CTX_get_cert_store(server->context));
     int error = load_certificate(context, certificate_file, key_file);
     if (error != 0) {
         free(added);

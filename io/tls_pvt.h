@@ -9,11 +9,13 @@
 #include <pthread.h>
 #include <stdbool.h>
 
-#define BNX_TLS_SESSIONS 64 /* a client remembers so many hosts, the latest */
+#define BNX_TLS_SESSIONS 64        /* a client remembers so many, the latest */
+#define BNX_TLS_SESSIONS_OF_HOST 8 /* for connections made at once; a server gives two at a time */
 #define BNX_TLS_HOST_BYTES 256
 
 struct bnx_tls_session {
-    SSL_SESSION *session;
+    SSL_SESSION *session; /* NULL: a free place */
+    uint64_t number;      /* the oldest has the lowest */
     char host[BNX_TLS_HOST_BYTES];
 };
 
@@ -31,8 +33,8 @@ struct bnx_tls {
     struct bnx_tls_host *hosts; /* of a server, beside the first; immutable once it accepts */
     unsigned char *alpn;        /* in wire format; NULL: none; immutable */
     unsigned alpn_bytes;
-    pthread_mutex_t lock;  /* guards the sessions; never held over a suspension */
-    unsigned session_next; /* the next to be replaced */
+    pthread_mutex_t lock;   /* guards the sessions; never held over a suspension */
+    uint64_t session_count; /* kept so far */
     struct bnx_tls_session sessions[BNX_TLS_SESSIONS];
 };
 

@@ -220,13 +220,15 @@ static int show(struct bnx_walk *walk, const struct bnx_dir_entry *found) {
 /* The next in the directories that are open. */
 static int next_found(struct bnx_walk *walk, void **out_value) {
     while (walk->top != NULL) { /* ends: an entry fewer, or a level fewer, each round */
-        void *found = NULL;
-        int result = bnx_iter_next(&walk->top->dir.iter, &found);
+        struct bnx_dir *dir = &walk->top->dir;
+        void *ignored = NULL;
+        int result = walk->is_found ? 1 : bnx_iter_next(&dir->iter, &ignored);
         if (is_cancel(result)) {
             return result;
         }
         if (result > 0) {
-            result = show(walk, found);
+            result = show(walk, &dir->entry);
+            walk->is_found = result != 1 && result != -ENOENT && !BNX_PLANT(walk_drops_found);
             if (result == -ENOENT) {
                 continue;
             }
@@ -257,11 +259,11 @@ static int next_of_walk(struct bnx_iter *iter, void **out_value) {
         return 1;
     }
     if (walk->will_enter) {
-        walk->will_enter = 0;
         error = enter(walk);
         if (is_cancel(error) || error == -ENOMEM) {
-            return error;
+            return error; /* it is still to be entered */
         }
+        walk->will_enter = 0;
         if (error != 0 && error != -ENOENT) {
             walk->entry.error = error;
             *out_value = &walk->entry;

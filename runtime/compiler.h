@@ -127,17 +127,17 @@ void __tsan_release(void *addr);
 #define BNX_NO_TSAN
 #endif
 
-/* valgrind follows a switch only between stacks that it was told of. */
+/* valgrind follows a switch only between stacks that it was told of. Outside of it a request is a
+ * handful of instructions that do nothing. */
 #ifdef BNX_VALGRIND
-#include <valgrind/memcheck.h>
 #include <valgrind/valgrind.h>
+#define bnx_valgrind_is_running() (RUNNING_ON_VALGRIND != 0)
 #define bnx_valgrind_stack_register(low, high) ((unsigned)VALGRIND_STACK_REGISTER(low, high))
 #define bnx_valgrind_stack_deregister(id) VALGRIND_STACK_DEREGISTER(id)
-#define bnx_valgrind_defined(addr, size) ((void)VALGRIND_MAKE_MEM_DEFINED(addr, size))
 #else
+#define bnx_valgrind_is_running() false
 #define bnx_valgrind_stack_register(low, high) ((void)(low), (void)(high), 0u)
 #define bnx_valgrind_stack_deregister(id) ((void)(id))
-#define bnx_valgrind_defined(addr, size) ((void)(addr), (void)(size))
 #endif
 
 #endif

@@ -13,9 +13,9 @@
  *   predicted per call site, so the switch must be expanded in few places (task.c has one).
  *
  *   Where two stacks take turns by calls of different depth or place, as a generator and who drives
- *   it, the jump leaves the CPU's stack of return addresses the wrong way round: [next, yield], and
- *   the one that returns first is next's. Both returns of a round are mispredicted then. So the body
- *   is entered by a jump and bnx_gen_yield returns to it by another (BNX_RETURNS_BY_JUMP): no
+ *   it, the jump leaves the CPU's stack of return addresses the wrong way round: [next, yield],
+ *   and the one that returns first is next's. Both returns of a round are mispredicted then. So the
+ *   body is entered by a jump and bnx_gen_yield returns to it by another (BNX_RETURNS_BY_JUMP): no
  *   return that was not called. And bnx_context_return goes back by a return: it takes yield's
  *   address off, mispredicts once, and next returns as predicted (a next and its yield: 21 ns, 28
  *   with two mispredictions; EPYC guest, BM_GenNext). The two belong together.

@@ -33,7 +33,8 @@ struct bnx_driver {
 struct bnx_driver_config {
     uint32_t worker_index;
     uint32_t worker_count;
-    bool is_guest; /* the thread belongs to a host (guest.h) */
+    bool is_guest;        /* the thread belongs to a host (guest.h) */
+    uint64_t min_wait_ns; /* as in the options; a driver may leave it aside */
 };
 
 struct bnx_driver_ops {

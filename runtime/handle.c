@@ -221,6 +221,17 @@ size_t bnx_task_stack_used(const struct bnx_task *task) {
     return task->stack != NULL ? bnx_stack_used(task->stack) : 0;
 }
 
+/* The frames that the trim itself needs, down to the system call. */
+#define TRIM_FRAMES_BYTES 1024
+
+void bnx_task_stack_trim(void) {
+    uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+    struct bnx_stack *stack = bnx_stack_find(here);
+    if (stack != NULL && !BNX_PLANT(stack_trims_nothing)) {
+        bnx_stack_trim_below(stack, here - TRIM_FRAMES_BYTES);
+    }
+}
+
 void bnx_pin_begin(void) {
     struct bnx_worker *worker = bnx_worker_current();
     struct bnx_task *self = worker != NULL ? worker->current : NULL;

@@ -331,7 +331,8 @@ int bnx_runtime_create(const struct bnx_options *options, struct bnx_runtime **o
         (uint8_t)(chosen.stack != BNX_STACK_DEFAULT ? chosen.stack : BNX_STACK_256K);
     runtime->flags = chosen.flags;
     runtime->grace_ns = chosen.grace_ns != 0 ? chosen.grace_ns : GRACE_NS_DEFAULT;
-    runtime->spin_ns = chosen.spin_ns;
+    runtime->spin_ns = chosen.min_wait_ns != 0 ? BNX_SPIN_NEVER : chosen.spin_ns;
+    runtime->min_wait_ns = chosen.min_wait_ns;
     runtime->seed = chosen.seed != 0 ? chosen.seed : bnx_clock_now();
     runtime->log = chosen.log;
     runtime->log_arg = chosen.log_arg;

@@ -74,7 +74,8 @@ struct bnx_runtime {
     uint8_t stack_class;
     unsigned flags;
     uint64_t grace_ns;
-    uint64_t spin_ns; /* as in the options, the environment's BONXIE_SPIN_US counted */
+    uint64_t spin_ns;     /* as in the options, the environment's BONXIE_SPIN_US counted */
+    uint64_t min_wait_ns; /* as in the options */
     uint64_t seed;
     const struct bnx_driver_ops *driver_ops;
     void (*log)(enum bnx_log_level, const char *, void *);

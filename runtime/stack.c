@@ -428,12 +428,12 @@ void bnx_stack_cache_check(const struct bnx_stack_cache *cache) {
     }
 }
 
-static void stack_trim(struct bnx_stack *stack) {
+void bnx_stack_trim_below(struct bnx_stack *stack, uintptr_t address) {
     size_t page = bnx_load_relaxed(&registry.page_bytes); /* constant */
-    char *top_page = (char *)((uintptr_t)stack & ~(uintptr_t)(page - 1));
-    if (top_page > stack->low) {
+    char *first_kept = (char *)(address & ~(uintptr_t)(page - 1));
+    if (first_kept > stack->low) {
         /* Where it fails the pages stay, and nothing else is different. */
-        (void)bnx_os.madvise(stack->low, (size_t)(top_page - stack->low), MADV_DONTNEED);
+        (void)bnx_os.madvise(stack->low, (size_t)(first_kept - stack->low), MADV_DONTNEED);
     }
 }
 
@@ -446,7 +446,7 @@ static size_t batch_trim(struct bnx_stack_pool *pool, struct bnx_stack_depot *de
         return 0;
     }
     for (struct bnx_stack *stack = batch; stack != NULL; stack = stack->next) {
-        stack_trim(stack);
+        bnx_stack_trim_below(stack, (uintptr_t)stack);
     }
     size_t count = batch->batch_count;
     pool_lock(pool); /* E1 */

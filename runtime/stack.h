@@ -217,6 +217,12 @@ static inline void bnx_stack_free(struct bnx_stack_cache *cache, struct bnx_stac
 size_t bnx_stack_trim(struct bnx_stack_pool *pool, size_t stacks_max);
 
 /**
+ * Gives the pages of one stack that lie wholly below an address in it back to the kernel.
+ * Context: who runs on the stack, all of it above the address, or who holds it free.
+ */
+void bnx_stack_trim_below(struct bnx_stack *stack, uintptr_t address);
+
+/**
  * Returns how deep below top a byte was ever written, rounded up to a word, since the stack was
  * carved or trimmed, by the present task or one before it; pages that were never touched stay so.
  * 0: none, or /proc is not there. Context: any thread, signal handlers included; three system

@@ -366,7 +366,8 @@ int bnx_worker_open(struct bnx_worker *worker) {
     worker->is_in_loop = 1;
     struct bnx_driver_config config = {.worker_index = worker->index,
                                        .worker_count = runtime->worker_count,
-                                       .is_guest = (runtime->flags & BNX_GUEST) != 0};
+                                       .is_guest = (runtime->flags & BNX_GUEST) != 0,
+                                       .min_wait_ns = runtime->min_wait_ns};
     return runtime->driver_ops->open(&config, worker, &worker->driver);
 }
 

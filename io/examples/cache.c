@@ -146,7 +146,10 @@ static int serve(void *arg) {
     struct bnx_scope tasks;
     /* The expiry's task and those that accept are no connections. */
     uint32_t others = 1 + (server->addresses[1] != NULL ? 2 : 1);
-    struct bnx_scope_options options = {.children_max = server->cache.connections_max + others};
+    uint32_t connections_max = server->cache.connections_max;
+    struct bnx_scope_options options = {.children_max = connections_max < UINT32_MAX - others
+                                                            ? connections_max + others
+                                                            : UINT32_MAX};
     int error = bnx_scope_open(&tasks, &options);
     if (error < 0) {
         return 1;
@@ -200,6 +203,7 @@ int main(int argc, char **argv) {
     if (status == 0) {
         server.cache.start_ns = bnx_now();
         server.cache.messages.max = server.cache.store.budget.max;
+        bnx_descriptors_raise();
         status = bnx_main_with(&options, serve, &server);
         bnx_cache_store_fini(&server.cache.store);
     }

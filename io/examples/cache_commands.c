@@ -61,6 +61,7 @@ static __attribute__((noinline)) void run_info(struct bnx_cache_call *call) {
         "# Server\r\nserver_name:bonxie cache\r\nworkers:%" PRIu32 "\r\n"
         "uptime_in_seconds:%" PRIu64 "\r\n"
         "\r\n# Clients\r\nconnected_clients:%zu\r\nmaxclients:%" PRIu32 "\r\n"
+        "blocked_clients:0\r\n"
         "\r\n# Memory\r\nused_memory:%zu\r\nmaxmemory:%zu\r\nused_by_messages:%zu\r\n"
         "\r\n# Stats\r\ntotal_connections_received:%" PRIu64 "\r\n"
         "total_commands_processed:%" PRIu64 "\r\nexpired_keys:%" PRIu64 "\r\n"

@@ -21,8 +21,7 @@
 
 /**
  * Serves a connection until it ends, and closes it. Suspends.
- * @param is_stopping the server does already: as if it were cancelled at once. The caller is in a
- *   scope that is not.
+ * @param is_stopping the server does already: as if it were cancelled at once.
  */
 void bnx_cache_connection_serve(struct bnx_cache *cache, int fd, bool is_stopping);
 

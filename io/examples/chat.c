@@ -30,6 +30,7 @@
 #define LINE_BYTES 512
 #define NAME_BYTES 25       /* with its NUL */
 #define QUEUE_LINES 64      /* that a client may be behind */
+#define WHO_LINES 16u       /* names in an answer */
 #define FLUSH_NS 500000000u /* for one who leaves to take the rest of his queue */
 
 struct line {
@@ -139,11 +140,19 @@ static void leave(struct client *client) {
     tell(room, NULL, &line);
 }
 
+/* No more lines than leave room in the queue: an answer shall not drop who has asked. */
 static void tell_who(struct client *client) {
     struct line line;
+    unsigned count = 0;
     pthread_mutex_lock(&client->room->lock);
     for (struct client *at = client->room->first; at != NULL; at = at->next) {
-        line_write(&line, "* %s", at->name);
+        if (count++ < WHO_LINES) {
+            line_write(&line, "* %s", at->name);
+            give(client, &line);
+        }
+    }
+    if (count > WHO_LINES) {
+        line_write(&line, "* and %u more", count - WHO_LINES);
         give(client, &line);
     }
     pthread_mutex_unlock(&client->room->lock);

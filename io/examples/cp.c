@@ -78,7 +78,8 @@ static int copy_opened(struct job *job, int from, const char *to_path) {
     if (to < 0) {
         return to;
     }
-    error = bnx_fstat(to, &old);
+    /* Not bnx_fstat: a cancel would end it, and who made the file would not know that he did. */
+    error = statx(to, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &old) == 0 ? 0 : -errno;
     if (error == 0) {
         if (is_same(&status, &old)) {
             error = -EEXIST;
@@ -87,7 +88,7 @@ static int copy_opened(struct job *job, int from, const char *to_path) {
         }
         if (error == 0) {
             error = copy_content(job, from, to, &status);
-            if (error < 0) {
+            if (error < 0 && S_ISREG(old.stx_mode)) { /* no device, no fifo */
                 (void)unlink(to_path); /* bnx_unlink would be refused after a cancel */
             }
         }
@@ -139,6 +140,17 @@ static int copy_directory(struct job *job, struct bnx_walk *walk,
     return error == 0 && entry->depth == 0 ? bnx_stat(to_path, &job->target) : error;
 }
 
+/* Says what is wrong with a path while that is known: paths end with their entry. */
+static int report(const struct job *job, int error) {
+    if (error == -EEXIST) {
+        fprintf(stderr, "%s: exists, or is what is copied\n", job->at);
+    } else if (error < 0 && error != -ECANCELED) {
+        fprintf(stderr, "%s: %s\n", job->at, strerror(-error));
+    }
+    return error;
+}
+
+/* Reports its errors itself. */
 static int copy_entry(struct job *job, struct bnx_walk *walk, const struct bnx_walk_entry *entry) {
     char to_path[PATH_MAX];
     const char *within = entry->path + strlen(job->from);
@@ -152,24 +164,12 @@ static int copy_entry(struct job *job, struct bnx_walk *walk, const struct bnx_w
     } else if (error == 0 && entry->type == BNX_FILE_LINK) {
         error = copy_link(entry, to_path);
     } else if (error == 0 && entry->type == BNX_FILE_REGULAR) {
-        return copy_file(job, entry->path, to_path);
+        return report(job, copy_file(job, entry->path, to_path)); /* either path may be it */
     } else if (error == 0) {
         fprintf(stderr, "%s: neither a file nor a directory nor a link: left out\n", entry->path);
     }
-    if (error < 0) {
-        job->at = entry->path;
-    }
-    return error;
-}
-
-/* Says what is wrong with a path while that is known: paths end with their entry. */
-static int report(const struct job *job, int error) {
-    if (error == -EEXIST) {
-        fprintf(stderr, "%s: exists, or is what is copied\n", job->at);
-    } else if (error < 0 && error != -ECANCELED) {
-        fprintf(stderr, "%s: %s\n", job->at, strerror(-error));
-    }
-    return error;
+    job->at = entry->path;
+    return report(job, error);
 }
 
 static int copy_tree(struct job *job) {
@@ -182,9 +182,10 @@ static int copy_tree(struct job *job) {
     BNX_FOR_EACH_OR(value, &walk.iter, &error) {
         error = copy_entry(job, &walk, value);
         if (error < 0) {
-            return report(job, error);
+            return error;
         }
     }
+    job->at = job->from;
     return report(job, error);
 }
 

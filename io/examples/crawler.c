@@ -233,7 +233,8 @@ static int run(void *arg) {
             crawl_server(arguments, arguments->server != NULL ? arguments->server : site.address);
     }
     if (arguments->server == NULL) {
-        fprintf(stderr, "the site had at most %u requests at once\n", (unsigned)site.in_flight_max);
+        uint64_t most = __atomic_load_n(&site.in_flight_max, __ATOMIC_RELAXED); /* tasks write */
+        fprintf(stderr, "the site had at most %u requests at once\n", (unsigned)most);
     }
     bnx_scope_cancel(&scope, 0); /* the site's tasks */
     (void)bnx_scope_close(&scope);

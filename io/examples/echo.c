@@ -116,21 +116,7 @@ static int serve(void *arg) {
 }
 
 int main(int argc, char **argv) {
-    const char *address = "127.0.0.1:25000";
-    struct bnx_options options = {0};
-    const struct bnx_flag flags[] = {
-        {"listen", "ADDRESS:PORT", "Where to listen (127.0.0.1:25000).", &address, NULL},
-        {"workers", "N", "Worker threads; 0: one per CPU (0).", NULL, &options.worker_count},
-        {NULL, NULL, NULL, NULL, NULL},
-    };
-    int status = bnx_flags_parse(argc, argv, "sends back what it receives", flags);
-    if (status != 0) {
-        return status > 0 ? 0 : 2;
-    }
-    status = bnx_main_with(&options, serve, (void *)(uintptr_t)address);
-    if (status < 0) {
-        fprintf(stderr, "%s: %s\n", argv[0], strerror(-status));
-        return 1;
-    }
-    return status;
+    const struct bnx_small_server server = {"sends back what it receives", "127.0.0.1:25000",
+                                            serve};
+    return bnx_small_server_main(argc, argv, &server);
 }

@@ -37,6 +37,7 @@ struct host {
     int reports[2];      /* a pipe: a byte a finished job */
     uint32_t jobs;       /* of each thread */
     uint32_t jobs_run;   /* by tasks, on the main thread */
+    uint32_t servers;    /* that were started; one more than threads where a thread was refused */
     uint32_t threads;    /* that have not reported their last job */
     uint32_t reports_in; /* seen by the loop */
 };
@@ -155,24 +156,24 @@ static int start(struct host *host, struct poster *poster, uint32_t number) {
         return -errno;
     }
     int error = bnx_runtime_spawn(host->runtime, serve, &poster->sockets[1], NULL);
-    if (error == 0) {
-        error = -pthread_create(&poster->thread, NULL, post_jobs, poster);
+    if (error != 0) {
+        (void)close(poster->sockets[0]);
+        (void)close(poster->sockets[1]);
+        return error;
     }
-    if (error == 0) {
-        host->threads++;
-    } else {
-        poster->error = error;
-    }
+    host->servers++;
+    error = -pthread_create(&poster->thread, NULL, post_jobs, poster);
+    host->threads += error == 0;
     return error;
 }
 
 /* The servers end when their sockets do: the runtime is then empty. */
-static void stop(struct host *host, const struct poster *posters, uint32_t started) {
-    for (uint32_t i = 0; i < started; i++) {
+static void stop(struct host *host, const struct poster *posters) {
+    for (uint32_t i = 0; i < host->servers; i++) {
         (void)shutdown(posters[i].sockets[0], SHUT_RDWR);
     }
     (void)bnx_runtime_wait(host->runtime, UINT64_MAX); /* runs what is left of the guest */
-    for (uint32_t i = 0; i < started; i++) {
+    for (uint32_t i = 0; i < host->servers; i++) {
         (void)close(posters[i].sockets[0]);
         (void)close(posters[i].sockets[1]);
     }
@@ -190,7 +191,7 @@ static int run(struct host *host, struct poster *posters, uint32_t threads) {
         (void)pthread_join(posters[i].thread, NULL);
         error = error != 0 ? error : posters[i].error;
     }
-    stop(host, posters, started);
+    stop(host, posters);
     for (uint32_t i = 0; i < started && error == 0; i++) {
         printf("thread %u: %u jobs, their squares add up to %llu\n", i, host->jobs,
                (unsigned long long)posters[i].sum);

@@ -41,7 +41,7 @@ static void date_refresh(struct bnx_httpd_connection *connection) {
 
 void bnx_httpd_init(struct bnx_httpd_connection *connection, const struct bnx_httpd_site *site,
                     int fd) {
-    memset(connection, 0, offsetof(struct bnx_httpd_connection, in));
+    memset(connection, 0, sizeof(*connection));
     connection->site = site;
     connection->fd = fd;
     connection->file_fd = -1;
@@ -75,8 +75,8 @@ void bnx_httpd_fini(struct bnx_httpd_connection *connection) {
 /* Writes the answer that is held back. There is room for it: bnx_httpd_next looks first. */
 static void answer_write(struct bnx_httpd_connection *connection, bool is_last) {
     struct bnx_httpd_answer *answer = &connection->answers[connection->held];
-    char *out = connection->out + connection->out_end;
-    size_t room = sizeof(connection->out) - connection->out_end;
+    char *out = connection->buffers->out + connection->out_end;
+    size_t room = sizeof(connection->buffers->out) - connection->out_end;
     char *stats = out + BNX_HTTP1_RESPONSE_HEAD_MAX; /* behind the head, whose length it decides */
     const char *content = NULL;
     char modified[BNX_HTTP1_DATE_BYTES + 1];
@@ -289,16 +289,17 @@ static void input_compact(struct bnx_httpd_connection *connection) {
     if (connection->in_begin == connection->in_end) {
         connection->in_begin = 0;
         connection->in_end = 0;
-    } else if (connection->in_begin > 0 && connection->in_end == sizeof(connection->in)) {
+    } else if (connection->in_begin > 0 && connection->in_end == sizeof(connection->buffers->in)) {
         connection->in_end -= connection->in_begin;
-        memmove(connection->in, connection->in + connection->in_begin, connection->in_end);
+        memmove(connection->buffers->in, connection->buffers->in + connection->in_begin,
+                connection->in_end);
         connection->in_begin = 0;
     }
 }
 
 /* Parses on. Returns false when more input is needed for that. */
 static bool head_step(struct bnx_httpd_connection *connection) {
-    const char *head = connection->in + connection->in_begin;
+    const char *head = connection->buffers->in + connection->in_begin;
     int status =
         bnx_http1_head_parse(&connection->request, head, connection->in_end - connection->in_begin);
     if (status == 0) {
@@ -336,7 +337,7 @@ static bool body_step(struct bnx_httpd_connection *connection) {
     if (connection->in_begin == connection->in_end) {
         return false;
     }
-    const char *data = connection->in + connection->in_begin;
+    const char *data = connection->buffers->in + connection->in_begin;
     struct bnx_http1_piece piece;
     int status = bnx_http1_body_parse(&connection->body, data,
                                       connection->in_end - connection->in_begin, &piece);
@@ -371,8 +372,8 @@ static bool input_exhausted(struct bnx_httpd_connection *connection) {
     if (connection->owes_continue && !connection->has_held) {
         struct bnx_http1_response interim = {.status = 100};
         connection->out_end += (uint32_t)bnx_http1_response_write(
-            connection->out + connection->out_end, sizeof(connection->out) - connection->out_end,
-            &interim);
+            connection->buffers->out + connection->out_end,
+            sizeof(connection->buffers->out) - connection->out_end, &interim);
         connection->owes_continue = false;
         return true;
     }
@@ -385,7 +386,8 @@ enum bnx_httpd_want bnx_httpd_next(struct bnx_httpd_connection *connection) {
             return BNX_HTTPD_SEND;
         }
         if (connection->file_fd >= 0 && connection->file_bytes_left > 0) {
-            return connection->out_end < sizeof(connection->out) ? BNX_HTTPD_READ : BNX_HTTPD_SEND;
+            return connection->out_end < sizeof(connection->buffers->out) ? BNX_HTTPD_READ
+                                                                          : BNX_HTTPD_SEND;
         }
         if (connection->file_fd >= 0) {
             close(connection->file_fd);
@@ -394,7 +396,7 @@ enum bnx_httpd_want bnx_httpd_next(struct bnx_httpd_connection *connection) {
         if (connection->is_ending) {
             return connection->out_end > 0 ? BNX_HTTPD_SEND : BNX_HTTPD_END;
         }
-        if (connection->out_end > sizeof(connection->out) - ANSWER_BYTES_MAX) {
+        if (connection->out_end > sizeof(connection->buffers->out) - ANSWER_BYTES_MAX) {
             return BNX_HTTPD_SEND;
         }
         if (connection->has_held && connection->answers[connection->held].response.is_last) {

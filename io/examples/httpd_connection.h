@@ -4,9 +4,8 @@
  *
  * Concepts
  *   The connection says what it wants next (bnx_httpd_next); whoever drives it does that and tells
- *   it the result. Two drivers exist: a task, with bonxie's calls (httpd.c), and the drain after a
- *   cancel, with non-blocking system calls (httpd_drain.c). A connection may go from the first to
- *   the second at any point, for its whole state is here and nothing in it points into it.
+ *   it the result (httpd_handler.c, and a test without sockets). Its whole state is here, and its
+ *   buffers are the driver's, which may take them back while nothing is in them.
  *
  *   The answer to the request parsed last is held back until it is known whether another complete
  *   request has come. So pipelined requests are answered by one send, and during a drain the last
@@ -65,9 +64,14 @@ struct bnx_httpd_answer {
     char text[64];            /* of BNX_HTTPD_TEXT */
 };
 
+struct bnx_httpd_buffers {
+    char in[BNX_HTTP1_HEAD_BYTES_MAX];
+    char out[BNX_HTTPD_OUT_BYTES];
+};
+
 struct bnx_httpd_connection {
     const struct bnx_httpd_site *site;
-    struct bnx_httpd_connection *next; /* the drain's list */
+    struct bnx_httpd_buffers *buffers; /* set by the driver; nothing in them: may be NULL */
     int fd;                            /* the socket; owned by the driver */
     int file_fd;                       /* being sent, or -1 */
     uint64_t file_bytes_left;          /* of it */
@@ -78,9 +82,8 @@ struct bnx_httpd_connection {
     uint8_t held;                /* 0 or 1 */
     bool is_ending;              /* the last answer is written; nothing more is parsed */
     bool is_eof;                 /* the peer has sent its last byte */
-    bool is_draining;            /* the server stops; set by the drain */
-    bool is_dry;                 /* draining: nothing more has arrived so far */
-    bool is_shut;                /* draining: our side is closed, waiting for the peer's */
+    bool is_draining;            /* the server stops; set by the driver */
+    bool is_dry;                 /* draining: nothing more has arrived so far; set by the driver */
     bool must_linger;            /* read what the peer still sends before closing */
     uint32_t in_begin, in_end;   /* received and not yet consumed */
     uint32_t out_begin, out_end; /* written and not yet sent */
@@ -91,12 +94,9 @@ struct bnx_httpd_connection {
     struct bnx_http1_request request;
     struct bnx_http1_body body;
     struct bnx_httpd_answer answers[2]; /* the one held back, and that of the request being read */
-    /* Last, so that a copy can leave out what is not in use. */
-    char in[BNX_HTTP1_HEAD_BYTES_MAX];
-    char out[BNX_HTTPD_OUT_BYTES];
 };
 
-/** Prepares a new connection. The buffers are not touched: an idle one needs one page of each. */
+/** Prepares a new connection, without buffers. */
 void bnx_httpd_init(struct bnx_httpd_connection *connection, const struct bnx_httpd_site *site,
                     int fd);
 

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* Reads the flags of the example programs and announces their address. */
+/* The flags of the example programs, their address, the main of the small servers. */
 #include "io/examples/options.h"
 
+#include <bonxie/bonxie.h>
 #include <bonxie/net.h>
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 static void help_print(const char *program, const char *summary, const struct bnx_flag *flags) {
     printf("%s: %s\n\nFlags:\n", program, summary);
@@ -17,7 +19,7 @@ static void help_print(const char *program, const char *summary, const struct bn
     printf("  --help\n      Print this and exit.\n");
 }
 
-static int count_parse(const char *text, uint32_t *out_count) {
+int bnx_count_parse(const char *text, uint32_t *out_count) {
     char *end = NULL;
     errno = 0;
     unsigned long long number = strtoull(text, &end, 10);
@@ -64,9 +66,17 @@ int bnx_flags_parse(int argc, char **argv, const char *summary, const struct bnx
             fprintf(stderr, "%s: --%s wants %s\n", argv[0], flag->name, flag->argument);
             return -EINVAL;
         }
+        struct bnx_address address;
+        if (strcmp(flag->argument, "ADDRESS:PORT") == 0 &&
+            bnx_address_parse(value, &address) != 0) {
+            fprintf(stderr,
+                    "%s: --%s %s is no address; 127.0.0.1:8080, [::1]:8080, unix:/path are\n",
+                    argv[0], flag->name, value);
+            return -EINVAL;
+        }
         if (flag->text != NULL) {
             *flag->text = value;
-        } else if (count_parse(value, flag->count) < 0) {
+        } else if (bnx_count_parse(value, flag->count) < 0) {
             fprintf(stderr, "%s: --%s: not a number: %s\n", argv[0], flag->name, value);
             return -EINVAL;
         }
@@ -87,4 +97,34 @@ int bnx_announce(int listener) {
     printf("listening on %s\n", text);
     fflush(stdout);
     return 0;
+}
+
+void bnx_descriptors_raise(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit); /* fewer connections, otherwise */
+    }
+}
+
+int bnx_small_server_main(int argc, char **argv, const struct bnx_small_server *server) {
+    const char *address = server->address;
+    struct bnx_options options = {0};
+    char listen_help[80];
+    (void)snprintf(listen_help, sizeof(listen_help), "Where to listen (%s).", address);
+    const struct bnx_flag flags[] = {
+        {"listen", "ADDRESS:PORT", listen_help, &address, NULL},
+        {"workers", "N", "Worker threads; 0: one per CPU (0).", NULL, &options.worker_count},
+        {NULL, NULL, NULL, NULL, NULL},
+    };
+    int status = bnx_flags_parse(argc, argv, server->summary, flags);
+    if (status != 0) {
+        return status > 0 ? 0 : 2;
+    }
+    status = bnx_main_with(&options, server->serve, (void *)(uintptr_t)address);
+    if (status < 0) {
+        fprintf(stderr, "%s: %s\n", argv[0], strerror(-status));
+        return 1;
+    }
+    return status;
 }

@@ -26,7 +26,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #define NS_PER_S UINT64_C(1000000000)
 #define BUFFER_BYTES 65536 /* of a direction through which much flows; an idle one has none */
@@ -124,15 +123,6 @@ static int serve(void *arg) {
     return 0;
 }
 
-/* As many descriptors as this process may have: a connection takes two, with splice up to six. */
-static void raise_descriptors(void) {
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
-        limit.rlim_cur = limit.rlim_max;
-        (void)setrlimit(RLIMIT_NOFILE, &limit); /* fewer connections, otherwise */
-    }
-}
-
 int main(int argc, char **argv) {
     struct proxy proxy = {.listen = "127.0.0.1:8081",
                           .to = "127.0.0.1:8080",
@@ -158,7 +148,7 @@ int main(int argc, char **argv) {
         fprintf(stderr, "--to %s is no address\n", proxy.to);
         return 2;
     }
-    raise_descriptors();
+    bnx_descriptors_raise(); /* a connection takes two, with splice up to six */
     options.grace_ns = (proxy.drain_seconds + 1) * NS_PER_S;
     status = bnx_main_with(&options, serve, &proxy);
     if (status < 0) {

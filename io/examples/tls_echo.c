@@ -12,22 +12,20 @@
  *   tls_echo --certificate cert.pem --key key.pem --http 1
  *   curl --cacert cert.pem https://localhost:8443/
  *
- * SIGTERM ends it: what has arrived is answered, then each connection gets its close_notify.
+ * SIGTERM ends it: an answer that has begun goes out, then each connection gets its close_notify.
  */
 #include "io/examples/options.h"
 
 #include <bonxie/bonxie.h>
-#include <bonxie/file.h>
 #include <bonxie/serve.h>
 #include <bonxie/tls.h>
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
 #define HANDSHAKE_NS UINT64_C(10000000000) /* a peer that dawdles in it is let go */
-#define HEAD_MAX 8192
+#define HEAD_MAX 8192                      /* with the empty line at its end */
 
 struct service {
     struct bnx_tls *tls;
@@ -39,6 +37,20 @@ struct service {
 
 /* ---- One connection ---- */
 
+/* In a shield: the end of the service does not cut it short, the end of its patience does. */
+static int answer(struct bnx_stream *stream, const struct iovec *pieces, int count) {
+    const struct bnx_scope_options shield = {.flags = BNX_SCOPE_SHIELD};
+    struct bnx_scope scope;
+    int error = bnx_scope_open(&scope, &shield);
+    if (error != 0) {
+        return error;
+    }
+    ssize_t written = bnx_stream_write_pieces(stream, pieces, count);
+    error = written < 0 ? (int)written : bnx_stream_flush(stream); /* it also says why it is less */
+    int closed = bnx_scope_close(&scope);
+    return error != 0 ? error : closed;
+}
+
 static int echo_bytes(struct bnx_stream *stream) {
     for (;;) { /* ends when the peer does, or with the service */
         const void *data = NULL;
@@ -47,15 +59,12 @@ static int echo_bytes(struct bnx_stream *stream) {
             return (int)there;
         }
         /* Written before it is consumed: the peeked bytes stay where they are until then. */
-        ssize_t written = bnx_stream_write(stream, data, (size_t)there);
-        if (written < 0) {
-            return (int)written;
-        }
-        int error = bnx_stream_flush(stream);
+        const struct iovec piece = {(void *)(uintptr_t)data, (size_t)there};
+        int error = answer(stream, &piece, 1);
         if (error != 0) {
             return error;
         }
-        (void)bnx_stream_consume(stream, (size_t)written);
+        (void)bnx_stream_consume(stream, (size_t)there);
     }
 }
 
@@ -86,8 +95,7 @@ static int answer_requests(struct bnx_stream *stream) {
                                   "Content-Length: %zd\r\n\r\n",
                                   bytes);
         const struct iovec pieces[] = {{line, (size_t)line_bytes}, {head, (size_t)bytes}};
-        ssize_t written = bnx_stream_write_pieces(stream, pieces, 2);
-        int error = written < 0 ? (int)written : bnx_stream_flush(stream);
+        int error = answer(stream, pieces, 2);
         if (error != 0) {
             return error;
         }
@@ -102,21 +110,17 @@ struct handshake {
 
 static int shake_hands(void *arg) {
     struct handshake *handshake = arg;
-    const struct bnx_stream_options options = {.line_max = HEAD_MAX};
+    const struct bnx_stream_options options = {
+        .line_max = HEAD_MAX - 4, /* what may precede the empty line */
+        .keep_open = 1};          /* bnx_serve closes what it has opened */
     return bnx_tls_accept(handshake->service->tls, handshake->fd, &options, &handshake->stream,
                           NULL);
 }
 
 static int serve_connection(int fd, void *arg) {
-    struct handshake handshake = {.service = arg};
-    /* The stream owns its descriptor, and bnx_serve closes the one it has given us. */
-    handshake.fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-    if (handshake.fd < 0) {
-        return -errno;
-    }
+    struct handshake handshake = {.service = arg, .fd = fd};
     int error = bnx_timeout(HANDSHAKE_NS, shake_hands, &handshake);
     if (error != 0) {
-        (void)bnx_close(handshake.fd);
         return error;
     }
     error = handshake.service->is_http != 0 ? answer_requests(handshake.stream)
@@ -137,11 +141,12 @@ static int serve(void *arg) {
     struct service *service = arg;
     const struct bnx_tls_options tls = {
         .certificate_file = service->certificate, .key_file = service->key, .alpn = "http/1.1"};
-    const struct bnx_serve_options options = {.flags = BNX_SERVE_END_INPUT,
-                                              .on_listening = announce};
+    const struct bnx_serve_options options = {.flags = BNX_SERVE_CANCEL, .on_listening = announce};
     int error = bnx_tls_server_create(&tls, &service->tls);
     if (error != 0) {
-        fprintf(stderr, "cannot use %s: %s\n", service->certificate, strerror(-error));
+        fprintf(stderr, "cannot use the certificate in %s with the key in %s: %s\n",
+                service->certificate, service->key != NULL ? service->key : service->certificate,
+                strerror(-error));
         return 1;
     }
     error = bnx_serve(NULL, service->address, serve_connection, service, &options);

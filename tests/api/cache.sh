@@ -97,6 +97,14 @@ flags() {
     for flag in listen unix workers memory keys connections; do
         [[ $help == *--$flag* ]] || die "--help: no $flag"
     done
+    # The most that a flag takes is as good as no limit.
+    server_start "$cache" --connections 4294967295
+    exec 3<>"/dev/tcp/${address%:*}/${address##*:}"
+    printf 'PING\r\n' >&3
+    IFS= read -r -t 30 status <&3 || die "no reply"
+    [[ $status == +PONG* ]] || die "with --connections 4294967295: $status"
+    exec 3>&-
+    server_stop
     for arguments in "--workers x" "--memory" "--listen 300.0.0.1:80" "--unknown" "--unix /none/x"; do
         status=0
         # shellcheck disable=SC2086 # two words

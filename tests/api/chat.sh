@@ -95,6 +95,34 @@ slow() {
     server_stop
 }
 
+# More than a queue holds: /who costs nobody his place.
+crowd() {
+    server_start "$chat" --workers 2
+    local i got fds=() count=0
+    enter 3 asker
+    for ((i = 0; i < 100; i++)); do
+        exec {fd}<>"/dev/tcp/${address%:*}/${address##*:}"
+        fds+=("$fd")
+        expect "$fd" '* your name?'
+        echo "guest$i" >&"$fd"
+        expect 3 "* guest$i joined"
+    done
+    echo /who >&3
+    while IFS= read -r -t 30 got <&3 && [[ $got != *' more' ]]; do
+        [[ $got == '* '* ]] || die "'$got' is no name"
+        count=$((count + 1))
+    done
+    [[ $got == "* and $((101 - count)) more" ]] || die "after $count names: '$got'"
+    echo 'still here' >&3
+    echo /nick other >&3
+    expect 3 '* asker is now other'
+    for fd in "${fds[@]}"; do
+        exec {fd}>&-
+    done
+    exec 3>&-
+    server_stop
+}
+
 # SIGINT while people are there: their connections end in order.
 interrupt() {
     server_start "$chat" --workers 2
@@ -114,11 +142,11 @@ flags() {
     [[ $status -eq 2 ]] || die "--nonsense is $status"
     status=0
     "$chat" --listen nonsense 2>"$scratch/errors" || status=$?
-    [[ $status -eq 1 ]] || die "--listen nonsense is $status"
-    grep -q 'cannot serve on nonsense' "$scratch/errors" || die "no word of the address"
+    [[ $status -eq 2 ]] || die "--listen nonsense is $status"
+    grep -q 'nonsense is no address' "$scratch/errors" || die "no word of the address"
 }
 
 case $case_name in
-    talk | slow | interrupt | flags) "$case_name" ;;
+    talk | slow | crowd | interrupt | flags) "$case_name" ;;
     *) die "unknown case: $case_name" ;;
 esac

@@ -37,7 +37,8 @@ files() {
     random 5 from
     "$program" -q from to 2>err || die "does not replace"
     cmp from to || die "is not cut off"
-    [[ ! -s err ]] || die "--quiet says something"
+    # But for the one line of a runtime that the machine refuses io_uring.
+    ! grep -qv '^bonxie: uring is refused' err || die "--quiet says something"
     mkdir into
     "$program" -q from into || die "does not copy into a directory"
     cmp from into/from
@@ -103,6 +104,16 @@ errors() {
     refused 2 --reads 65 from to
     refused 2 --workers x from to
     refused 2 --unknown from to
+    mkdir -p tree copy/tree/file
+    echo text >tree/file
+    refused 1 -r tree copy
+    grep -q '^copy/tree/file: ' err || die "does not name what cannot be written"
+    mkfifo fifo
+    random 1000000 long
+    head -c 1 fifo >head &
+    refused 1 long fifo # nobody reads the rest
+    wait
+    [[ -p fifo ]] || die "removes what it has not made"
     [[ $("$program" --help) == *--direct* ]] || die "--help does not name --direct"
 }
 

@@ -12,23 +12,7 @@ import subprocess
 import sys
 import threading
 
-
-def require(condition, claim, actual):
-    if not condition:
-        sys.exit(f"{claim}, but: {actual!r}")
-
-
-def run(*command):
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.returncode, done.stdout, done.stderr
-
-
-def check_flags(program, flags, wrong):
-    code, out, _ = run(program, "--help")
-    require(code == 0 and all(flag in out for flag in flags), f"--help names {flags}", out)
-    for arguments in wrong:
-        code, _, message = run(program, *arguments)
-        require(code == 2 and message, f"{arguments} exits with 2 and says why", (code, message))
+from program import check_flags, require, run
 
 
 class Server(socketserver.ThreadingTCPServer):

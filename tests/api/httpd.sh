@@ -21,7 +21,7 @@ pipeline() {
 
 drain() {
     for workers in 1 2 0; do
-        server_start "$httpd" --workers $workers
+        server_start "$httpd" --workers $workers --drain 20
         "$client" "$address" "$server_pid" || die "drain_client fails with --workers $workers"
         server_wait
     done
@@ -84,11 +84,139 @@ run_h2load() {
     server_stop
 }
 
+# Waits for a condition that the server brings about, without a limit of its own: ctest has one.
+await() {
+    until "$@"; do
+        kill -0 "$server_pid" 2>/dev/null || die "the server ends: $*"
+        sleep 0.05
+    done
+}
+
+# How many connections the server has.
+connections() {
+    find "/proc/$server_pid/fd" -lname 'socket:*' 2>/dev/null | wc -l
+}
+
+has_connections() { (($(connections) >= $1)) || ! kill -0 "$slow_pid" 2>/dev/null; }
+has_no_more_than() { (($(connections) <= $1)); }
+
+slow_pid=
+end_slow() {
+    if [[ -n $slow_pid ]]; then
+        kill -KILL "$slow_pid" 2>/dev/null || true
+        wait "$slow_pid" 2>/dev/null || true
+    fi
+    slow_pid=
+}
+
+# slow_attempt PATIENCE FLAG...: 200 slow connections, 1000 requests beside them. Fails when a slow
+# one was gone before the last request was answered: then the machine takes longer than the patience.
+slow_attempt() {
+    local patience=$1 before answered is_full=0
+    shift
+    server_start "$httpd" --root "$scratch/root" --patience "$patience"
+    before=$(connections)
+    (cd "$scratch" && exec slowhttptest -c 200 -r 1000 -l 200 "$@" -u "http://$address/$slow_path" \
+        >"$scratch/slow" 2>&1) &
+    slow_pid=$!
+    await has_connections $((before + 200))
+    answered=$(curl -sS -Z --parallel-max 10 "$(url)?[1-1000]" 2>/dev/null |
+        grep -o 'Hello, World!' | wc -l)
+    (($(connections) < before + 200)) || is_full=1
+    [[ $answered -eq 1000 ]] || die "beside slow connections $answered of 1000 are answered"
+    await has_no_more_than "$before" # the slow ones have not given up: they have minutes
+    end_slow
+    server_stop
+    ((is_full == 1))
+}
+
+# slow_peers PATH FLAG...
+slow_peers() {
+    local slow_path=$1 patience
+    shift
+    for patience in 2 4 8 16 32; do
+        if slow_attempt $patience "$@"; then
+            return
+        fi
+    done
+    die "200 connections are too many for this machine"
+}
+
+# Peers that dawdle with their head, with their body, with what they are to read: the others are
+# served meanwhile, and the server ends the slow ones.
+run_slow() {
+    need slowhttptest
+    need curl
+    trap 'end_slow; cleanup' EXIT
+    mkdir "$scratch/root"
+    head -c 1048576 /dev/zero >"$scratch/root/file"
+    slow_peers file -H -i 1 -x 24
+    slow_peers upload -B -i 1 -s 8192 -x 10
+    slow_peers file -X -w 10 -y 20 -n 1 -z 32 -k 3
+
+    local line
+    server_start "$httpd" --patience 1
+    exec 3<>"/dev/tcp/${address%:*}/${address##*:}"
+    printf 'GET / HTTP/1.1\r\n' >&3
+    IFS= read -r line <&3 || die 'half a head: no answer'
+    [[ $line == 'HTTP/1.1 408 '* ]] || die "half a head: $line"
+    exec 3<&-
+    server_stop
+}
+
+# Prints the process that answers.
+answering_pid() {
+    curl -sS "http://$address/stats" | sed -n 's/^pid //p'
+}
+
+is_other_pid() { [[ $(answering_pid) != "$1" ]]; }
+is_on_stderr() { grep -q "$1" "$scratch/stderr"; }
+refuses() { ! curl -sS "$(url)" >/dev/null 2>&1; }
+
+# The server is replaced again and again while clients come: nobody is refused or reset. One that
+# cannot be replaced stays.
+run_restart() {
+    need wrk
+    need curl
+    local first pid wrk_pid i
+    cp "$httpd" "$scratch/httpd"
+    server_start "$scratch/httpd"
+    first=$server_pid
+    wrk -t1 -c32 -d600s "$(url)" >"$scratch/wrk" &
+    wrk_pid=$!
+    for ((i = 0; i < $(scaled 20 3); i++)); do
+        pid=$(answering_pid)
+        kill -USR2 "$pid"
+        until is_other_pid "$pid"; do sleep 0.02; done
+    done
+    kill -INT $wrk_pid
+    wait $wrk_pid || die "wrk fails"
+    [[ $(<"$scratch/wrk") != *'Socket errors'* && $(<"$scratch/wrk") != *'Non-2xx'* ]] ||
+        die "wrk: $(<"$scratch/wrk")"
+    [[ $(<"$scratch/wrk") =~ ([1-9][0-9]*)\ requests\ in ]] || die 'wrk: no request'
+    echo "$i restarts under ${BASH_REMATCH[1]} requests"
+    wait "$first" || die "the first server exits with $?"
+    server_pid=$(answering_pid)
+
+    printf '#!/bin/sh\nexit 3\n' >"$scratch/bad"
+    chmod +x "$scratch/bad"
+    mv "$scratch/bad" "$scratch/httpd"
+    kill -USR2 "$server_pid"
+    await is_on_stderr 'the new server has ended'
+    [[ $(curl -sS "$(url)") == 'Hello, World!' ]] || die 'after a failed restart: no answer'
+    [[ $(answering_pid) == "$server_pid" ]] || die 'after a failed restart: another server'
+    kill -TERM "$server_pid"
+    until refuses; do sleep 0.02; done
+    server_pid=
+}
+
 # Every flag is in the help, and a wrong one is refused.
 flags() {
     local help status
     help=$("$httpd" --help)
-    [[ $help == *--listen* && $help == *--workers* && $help == *--root* ]] || die "--help: $help"
+    for arguments in listen workers root connections patience idle replace; do
+        [[ $help == *--$arguments\ * ]] || die "--help has no --$arguments: $help"
+    done
     for arguments in "--workers x" "--listen" "--listen 300.0.0.1:80" "--unknown" "--root /none"; do
         status=0
         # shellcheck disable=SC2086 # two words
@@ -100,6 +228,6 @@ flags() {
 
 case $case_name in
     pipeline | drain | flags) "$case_name" ;;
-    curl | wrk | ab | h2load) "run_$case_name" ;;
+    curl | wrk | ab | h2load | slow | restart) "run_$case_name" ;;
     *) die "unknown case: $case_name" ;;
 esac

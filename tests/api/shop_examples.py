@@ -7,27 +7,9 @@ must find the race in potatoes without a guard, where a buyer takes, and none wi
 
 import os
 import re
-import subprocess
 import sys
 
-
-def require(condition, claim, actual):
-    if not condition:
-        sys.exit(f"{claim}, but: {actual!r}")
-
-
-def run(*command, environment=None):
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    return done.returncode, done.stdout, done.stderr
-
-
-def check_flags(program, flags, wrong):
-    code, out, _ = run(program, "--help")
-    require(code == 0 and all(flag in out for flag in flags), f"--help names {flags}", out)
-    for arguments in wrong:
-        code, _, message = run(program, *arguments)
-        require(code == 2 and message, f"{arguments} exits with 2 and says why", (code, message))
-
+from program import check_flags, require, run
 
 GOT = re.compile(r"Got (potato|tomato) (\d+)")
 SUM = re.compile(r"(\d+) came, (\d+) potatoes and (\d+) tomatoes are in the basket, (\d+) left")

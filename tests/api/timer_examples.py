@@ -10,24 +10,7 @@ import signal
 import subprocess
 import sys
 
-
-def require(condition, claim, actual):
-    if not condition:
-        sys.exit(f"{claim}, but: {actual!r}")
-
-
-def run(*command):
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.returncode, done.stdout, done.stderr
-
-
-def check_flags(program, flags, wrong):
-    code, out, _ = run(program, "--help")
-    require(code == 0 and all(flag in out for flag in flags), f"--help names {flags}", out)
-    for arguments in wrong:
-        code, _, message = run(program, *arguments)
-        require(code == 2 and message, f"{arguments} exits with 2 and says why", (code, message))
-
+from program import check_flags, own_words, require, run
 
 WRONG_SECONDS = (["--seconds", "x"], ["--seconds", "-1"], ["--seconds"], ["--workers", "x"],
                  ["--unknown"], ["surplus"])
@@ -88,9 +71,7 @@ def ctrl_c(program):
             continue
         require(child.returncode == 130, "SIGINT exits with 130", child.returncode)
         require(out == f"cancelled: all {sleepers} have ended\n", "all have ended", out)
-        # The machine may be busy enough for the watchdog to say so; a task left behind is not that.
-        reports = [line for line in err.splitlines() if " stalled for " not in line]
-        require(reports == [], "nothing is left behind", err)
+        require(own_words(err) == "", "nothing is left behind", err)
     with start(program, "--stubborn") as child:
         child.send_signal(signal.SIGINT)
         line = child.stdout.readline()

@@ -55,7 +55,59 @@ s_client() {
     server_stop
 }
 
+# head_of BYTES: a request whose head is so long, with the empty line at its end.
+head_of() {
+    printf 'GET / HTTP/1.1\r\nX: %*s\r\n\r\n' $(($1 - 23)) x
+}
+
+# The longest head, and one that is a byte too long, or as much as the delimiter.
+limits() {
+    start --http 1
+    local bytes
+    for bytes in 8192 8193 8196; do
+        head_of $bytes >"$scratch/head"
+        [[ $(wc -c <"$scratch/head") -eq $bytes ]] || die "the head has $(wc -c <"$scratch/head")"
+        timeout 20 openssl s_client -ign_eof -CAfile "$scratch/cert.pem" \
+            -connect "localhost:${address##*:}" <"$scratch/head" >"$scratch/received" 2>&1 &
+        local client=$!
+        if ((bytes == 8192)); then
+            until grep -q "^Content-Length: 8192" "$scratch/received"; do
+                kill -0 $client || die "no answer to $bytes bytes"
+                sleep 0.05
+            done
+            kill $client
+            wait $client || true
+        else
+            wait $client || true
+            ! grep -q "200 OK" "$scratch/received" || die "an answer to $bytes bytes"
+        fi
+    done
+    server_stop
+}
+
+# At the end each connection is told so: no alert, no mere end of the socket.
+farewell() {
+    start
+    mkfifo "$scratch/pipe"
+    openssl s_client -msg -quiet -CAfile "$scratch/cert.pem" -connect "localhost:${address##*:}" \
+        <"$scratch/pipe" >"$scratch/received" 2>"$scratch/openssl" &
+    local client=$!
+    exec 3>"$scratch/pipe"
+    echo hello >&3
+    until grep -q '^hello' "$scratch/received"; do
+        kill -0 $client || die "no echo: $(tail -n 5 "$scratch/openssl")"
+        sleep 0.05
+    done
+    server_stop
+    wait $client || true
+    exec 3>&-
+    cat "$scratch/received" "$scratch/openssl" >"$scratch/all"
+    grep -q '^<<<.*Alert.*warning close_notify' "$scratch/all" ||
+        die "no close_notify: $(grep -a '<<<' "$scratch/all" | tail -n 3)"
+}
+
 case $case_name in
+    limits | farewell) "$case_name" ;;
     curl) curl_case ;;
     s_client) s_client ;;
     *) die "unknown case: $case_name" ;;

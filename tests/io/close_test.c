@@ -203,6 +203,68 @@ TEST(close_is_final, "io.close_is_final") {
     CHECK_EQ(io_fd_count(), before);
 }
 
+/* ---- A close beside one who is told that there is something ---- */
+
+struct reader {
+    int fd;
+    char byte;
+    ssize_t got;
+    struct bnx_task *task;
+};
+
+static int read_one(void *arg) {
+    struct reader *reader = arg;
+    reader->got = bnx_recv(reader->fd, &reader->byte, 1, 0);
+    return 0;
+}
+
+/* Collects until the task is awake, and gives it no turn. */
+static void collect_for(const struct bnx_task *task) {
+    struct bnx_driver *driver = bnx_worker_driver(bnx_worker_current());
+    while (bnx_task_state(task) == BNX_TASK_PARKED) { /* ends: it has been sent something */
+        (void)driver->ops->poll(driver);
+    }
+}
+
+static int close_beside_wake(void *arg) {
+    bool is_robbed = *(const bool *)arg;
+    int own[2], stranger[2];
+    char byte = 0;
+    struct bnx_scope scope;
+    struct reader reader = {0};
+    io_unix_pair(own);
+    io_unix_pair(stranger);
+    reader.fd = own[0];
+    CHECK_EQ(bnx_scope_open(&scope, NULL), 0);
+    CHECK_EQ(bnx_spawn_with(&scope, NULL, read_one, &reader, &reader.task), 0);
+    io_await_wait(reader.task, BNX_WAIT_RECV);
+    io_round_trip(); /* the wait is the kernel's by now */
+    CHECK_EQ(send(own[1], "o", 1, 0), 1);
+    collect_for(reader.task);
+    is_robbed = is_robbed && recv(own[0], &byte, 1, MSG_DONTWAIT) == 1;
+    CHECK_EQ(bnx_close(own[0]), 0);
+    CHECK_EQ(dup3(stranger[0], own[0], O_CLOEXEC), own[0]); /* the number means another file */
+    CHECK_EQ(send(stranger[1], "s", 1, 0), 1);
+    CHECK_EQ(bnx_scope_close(&scope), 0);
+    CHECK_EQ(reader.got, is_robbed ? -EBADF : 1);
+    CHECK_EQ(reader.byte, is_robbed ? '\0' : 'o');
+    CHECK_EQ(recv(stranger[0], &byte, 1, MSG_DONTWAIT), 1);
+    CHECK_EQ(byte, 's');
+    io_close_pair(own);
+    io_close_pair(stranger);
+    return 0;
+}
+
+/* One is told that there is something to read, and before it has its turn the descriptor is closed
+ * and its number given to another file: it reads its own data, or nothing where somebody else has
+ * taken them, but never the other's. */
+TEST(close_beside_wake, "io.close_beside_a_wake") {
+    for (int robbed = 0; robbed < 2; robbed++) {
+        bool is_robbed = robbed != 0;
+        sched_run(1, close_beside_wake, &is_robbed);
+    }
+}
+
 int main(int argc, char **argv) {
     return bnx_test_main(argc, argv);
 }

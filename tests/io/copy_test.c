@@ -2,6 +2,9 @@
 /* Tests copying between descriptors (bnx_copy_file in bonxie/file.h). */
 #include "tests/io/temp.h"
 
+#include <sys/ioctl.h>
+
+#define POOL_THREAD "bnx-offload"
 #define BYTES ((size_t)300007) /* divides nothing */
 
 struct copying {
@@ -20,6 +23,8 @@ static void copying_close(struct copying *copying) {
     CHECK_EQ(close(copying->from), 0);
     temp_close(&copying->temp);
 }
+
+static struct bnx_os kernel; /* while a test has put something else in its place */
 
 /* ---- Files ---- */
 
@@ -79,8 +84,8 @@ static ssize_t no_range(int from, off_t *from_offset, int to, off_t *to_offset, 
 /* Claim: where the kernel cannot copy between the two by itself, the copy is the same. */
 TEST(copy_by_hand, "copy.files_through_a_buffer") {
     struct copying copying;
-    struct bnx_os kernel = bnx_os;
     copying_open(&copying);
+    kernel = bnx_os;
     bnx_os.copy_file_range = no_range;
     sched_run_each(copy_to_file, &copying);
     bnx_os = kernel;
@@ -279,6 +284,32 @@ TEST(copy_refused, "copy.wrong_fds") {
     copying_close(&copying);
 }
 
+static int create_no_pool_thread(struct bnx_os_thread *thread) {
+    bool is_of_pool = thread->name != NULL && strcmp(thread->name, POOL_THREAD) == 0;
+    return is_of_pool ? -EAGAIN : kernel.thread_create(thread);
+}
+
+static int copy_in_vain(void *arg) {
+    const struct copying *copying = arg;
+    int to = temp_random(&copying->temp, 1, 1);
+    off_t from_at = 0, to_at = 0;
+    CHECK_EQ(bnx_copy_file(copying->from, &from_at, to, &to_at, UINT64_MAX), -EAGAIN);
+    CHECK(from_at == 0 && to_at == 0);
+    CHECK_EQ(close(to), 0);
+    return 0;
+}
+
+/* Claim: where no thread can be started, a copy says so, and does not try for ever. */
+TEST(copy_no_thread, "copy.without_threads") {
+    struct copying copying;
+    copying_open(&copying);
+    kernel = bnx_os;
+    bnx_os.thread_create = create_no_pool_thread;
+    sched_run_each(copy_in_vain, &copying);
+    bnx_os = kernel;
+    copying_close(&copying);
+}
+
 /* ---- Cancel ---- */
 
 struct stuck {
@@ -324,6 +355,34 @@ static size_t drain_all(int fd) {
     return bytes;
 }
 
+/* More than a blocking socket takes: no thread may wait in its send. */
+static void cancel_from_full_pipe(void) {
+    int pipe_fds[2], fds[2];
+    int bytes = 4096;
+    io_pipe(pipe_fds);
+    io_unix_pair(fds);
+    CHECK_EQ(setsockopt(fds[1], SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes)), 0);
+    io_fill_up(pipe_fds[1]);
+    CHECK_EQ(ioctl(pipe_fds[0], FIONREAD, &bytes), 0);
+    struct stuck stuck = {.from = pipe_fds[0], .to = fds[1]};
+    struct bnx_scope scope;
+    struct bnx_task *task;
+    struct pollfd ready = {.fd = fds[1], .events = POLLOUT};
+    CHECK_EQ(bnx_scope_open(&scope, NULL), 0);
+    CHECK_EQ(bnx_spawn_with(&scope, NULL, copy_stuck, &stuck, &task), 0);
+    while (poll(&ready, 1, 0) != 0) { /* ends: the socket is small */
+        bnx_yield();
+    }
+    io_await_wait(task, BNX_WAIT_WRITE);
+    bnx_scope_cancel(&scope, 0);
+    CHECK_EQ(bnx_scope_close(&scope), -ECANCELED);
+    CHECK(stuck.copied > 0);
+    CHECK_EQ(drain_all(fds[0]), stuck.copied);
+    CHECK_EQ(drain_all(pipe_fds[0]), (size_t)bytes - stuck.copied);
+    io_close_pair(pipe_fds);
+    io_close_pair(fds);
+}
+
 static int cancel_copies(void *arg) {
     const struct copying *copying = arg;
     int fds[2];
@@ -338,6 +397,8 @@ static int cancel_copies(void *arg) {
     cancel_copy(&stuck, BNX_WAIT_WRITE); /* through a buffer */
     CHECK_EQ(drain_all(fds[0]), stuck.copied);
     io_close_pair(fds);
+
+    cancel_from_full_pipe();
 
     io_pipe(fds);
     int to = temp_random(&copying->temp, 1, 1);

@@ -17,7 +17,7 @@ static int listen_at(const char *host, uint16_t port, int backlog) {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     CHECK(fd >= 0);
     if (bind(fd, (struct sockaddr *)&address, sizeof(address)) != 0) {
-        CHECK_EQ(errno, EADDRINUSE);
+        CHECK(errno == EADDRINUSE || errno == EACCES); /* a port below 1024 may be root's */
         CHECK_EQ(close(fd), 0);
         return -1;
     }
@@ -319,7 +319,7 @@ static int dial_service(void *arg) {
     (void)arg;
     int listener = listen_at("127.0.0.2", NAMES_PORT, 64);
     if (listener < 0) {
-        SKIP("port %d of 127.0.0.2 is taken", NAMES_PORT);
+        SKIP("port %d of 127.0.0.2 cannot be had", NAMES_PORT);
     }
     int fd = bnx_dial("host:known", NULL);
     check_peer(fd, "127.0.0.2", NAMES_PORT);

@@ -279,13 +279,20 @@ static int walk_pruned(void *arg) {
     return 0;
 }
 
-/* Claim: what is pruned is not entered; a walk may begin at a file, and not at nothing. */
+/* Claim: what is pruned is not entered; a walk may begin at a file, and not at nothing, nor off a
+ * task. */
 TEST(walk_prunes, "walk.prunes") {
     struct temp temp;
     temp_open(&temp);
     make_tree(&temp);
     int before = io_fd_count();
     sched_run_each(walk_pruned, &temp);
+    struct bnx_dir dir;
+    struct bnx_walk walk;
+    void *value;
+    CHECK_EQ(bnx_dir_open(&dir, temp.path), -EPERM); /* off a task */
+    CHECK_EQ(bnx_walk_open(&walk, temp.path, NULL), -EPERM);
+    CHECK_EQ(bnx_iter_next(&walk.iter, &value), 0);
     CHECK_EQ(io_fd_count(), before);
     temp_close(&temp);
 }
@@ -415,6 +422,86 @@ TEST(walk_is_cancelled, "walk.cancelled") {
     int before = io_fd_count();
     sched_run_each(walk_cancelled, &temp);
     CHECK_EQ(io_fd_count(), before);
+    temp_close(&temp);
+}
+
+/* ---- Going on after a cancel ---- */
+
+static struct bnx_os kernel;
+static struct bnx_scope *due; /* the scope that the next call of a hook cancels; NULL: none */
+
+static void cancel_if_due(void) {
+    struct bnx_scope *scope = bnx_exchange_acq_rel(&due, NULL);
+    if (scope != NULL) {
+        bnx_scope_cancel(scope, 0);
+    }
+}
+
+static ssize_t read_and_cancel(int fd, void *out_entries, size_t bytes) {
+    cancel_if_due();
+    return kernel.getdents64(fd, out_entries, bytes);
+}
+
+static void *allocate_and_cancel(size_t bytes, size_t alignment) {
+    cancel_if_due();
+    return kernel.allocate(bytes, alignment);
+}
+
+/* Each step in a scope of its own, cancelled where the hook is; a step that this has ended is made
+ * once more. */
+static int walk_on(void *arg) {
+    const struct temp *temp = arg;
+    const struct bnx_walk_options follow = {.flags = BNX_WALK_FOLLOW};
+    struct temp_name root = temp_name(temp, "tree");
+    struct seen *seen = calloc(1, sizeof(*seen));
+    struct bnx_walk walk;
+    CHECK(seen != NULL);
+    CHECK_EQ(bnx_walk_open(&walk, root.text, &follow), 0);
+    int result = 1;
+    int cancels = 0;
+    while (result != 0) { /* ends: with the walk */
+        struct bnx_scope scope;
+        void *value = NULL;
+        CHECK_EQ(bnx_scope_open(&scope, NULL), 0);
+        bnx_store_release(&due, &scope);
+        result = bnx_iter_next(&walk.iter, &value);
+        bnx_store_release(&due, NULL);
+        (void)bnx_scope_close(&scope);
+        if (result == -ECANCELED) {
+            cancels++;
+            result = bnx_iter_next(&walk.iter, &value);
+        }
+        CHECK(result >= 0);
+        if (result > 0) {
+            see(seen, value, strlen(root.text));
+        }
+    }
+    bnx_iter_close(&walk.iter);
+    CHECK(cancels > 0);
+    expect_seen(seen, " d0\n/a d1\n/a/b d2\n/a/b/c f3\n/d f1\n/links d1\n/links/only d2\n"
+                      "/links/only/b d3\n/links/only/b/c f4\n/lost l1\n/side d1\n/side/b d2\n"
+                      "/side/b/c f3\n");
+    free(seen);
+    return 0;
+}
+
+/* Claim: a step of a walk that a cancel has ended is taken up by the next one: whether it was about
+ * to enter a directory or to look where a link points to, nothing is left out. */
+TEST(walk_goes_on, "walk.goes_on_after_cancel") {
+    struct temp temp;
+    temp_open(&temp);
+    make_tree(&temp);
+    CHECK_EQ(unlinkat(temp.fd, "tree/up", 0), 0);
+    CHECK_EQ(mkdirat(temp.fd, "tree/links", 0700), 0);
+    CHECK_EQ(symlinkat("../a", temp.fd, "tree/links/only"), 0);
+    kernel = bnx_os;
+    bnx_os.getdents64 = read_and_cancel;
+    sched_run(1, walk_on, &temp);
+    sched_run(2, walk_on, &temp);
+    bnx_os.getdents64 = kernel.getdents64;
+    bnx_os.allocate = allocate_and_cancel;
+    sched_run(1, walk_on, &temp);
+    bnx_os = kernel;
     temp_close(&temp);
 }
 

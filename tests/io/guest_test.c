@@ -1,30 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* Tests a guest on the real driver: sockets, cancels and several guests in the loop of one host. */
 #include "tests/io/fixture.h"
+#include "tests/unit/guest_fixture.h"
 
-#include <poll.h>
 #include <sys/epoll.h>
-
-static struct bnx_runtime *guest_create(void) {
-    struct bnx_options options = {.flags = BNX_GUEST, .seed = 1};
-    struct bnx_runtime *runtime = NULL;
-    CHECK_EQ(bnx_runtime_create(&options, &runtime), 0);
-    return runtime;
-}
-
-static bool is_readable(int fd) {
-    struct pollfd pollfd = {.fd = fd, .events = POLLIN};
-    return poll(&pollfd, 1, 0) == 1;
-}
-
-/* Waits for the guest's descriptor alone, then polls. */
-static int turn(struct bnx_runtime *runtime) {
-    struct pollfd pollfd = {.fd = bnx_runtime_fd(runtime), .events = POLLIN};
-    CHECK_EQ(poll(&pollfd, 1, -1), 1);
-    int switches = bnx_runtime_poll(runtime, 0);
-    CHECK(switches >= 0);
-    return switches;
-}
 
 /* ---- Echo ---- */
 
@@ -81,8 +60,7 @@ static void echo(void (*make_pair)(int out_fds[2]), int rounds) {
         visits++;
     }
     CHECK(visits <= 3L * CONNECTIONS * (rounds + 2));
-    CHECK_EQ(bnx_runtime_poll(runtime, 0), 0);
-    CHECK(!is_readable(bnx_runtime_fd(runtime)));
+    CHECK(falls_silent(runtime));
     for (int i = 0; i < CONNECTIONS; i++) {
         sched_thread_join(&threads[i]);
         io_close_pair(lines[i].fds);
@@ -127,7 +105,7 @@ TEST(guest_cancel, "guest.cancel") {
             CHECK_EQ(bnx_runtime_spawn(runtime, receive, &fds[0], &done[k]), 0);
         }
         (void)turn(runtime);
-        CHECK(!is_readable(bnx_runtime_fd(runtime)));
+        CHECK(falls_silent(runtime));
         CHECK_EQ(bnx_runtime_stop(runtime), 0);
         for (int k = 0; k < CONNECTIONS; k++) {
             void *value = NULL;

@@ -44,7 +44,33 @@ static void program_await_ready(struct program *program) {
     CHECK_EQ(read(program->ready[0], &byte, 1), 1);
 }
 
-/* Reads all its stderr. Returns its exit code, or 1000 + the signal that killed it. */
+/* Whether a line of a program's stderr is about the machine: no io_uring, or too busy. */
+static bool is_of_machine(const char *line, size_t bytes) {
+    static const char *const signs[] = {"bonxie: uring is refused (", " stalled for "};
+    for (size_t i = 0; i < BNX_ARRAY_COUNT(signs); i++) {
+        if (memmem(line, bytes, signs[i], strlen(signs[i])) != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void drop_lines_of_machine(char *text) {
+    char *kept = text;
+    size_t bytes;
+    for (char *line = text; *line != '\0'; line += bytes) { /* ends: a line a turn */
+        bytes = strcspn(line, "\n");
+        bytes += line[bytes] == '\n';
+        if (!is_of_machine(line, bytes)) {
+            memmove(kept, line, bytes);
+            kept += bytes;
+        }
+    }
+    *kept = '\0';
+}
+
+/* Reads its stderr, but for lines about the machine. Returns its exit code, or 1000 + the signal
+ * that killed it. */
 static int program_end(struct program *program, char text[TEXT_BYTES]) {
     size_t bytes = 0;
     ssize_t got;
@@ -53,6 +79,7 @@ static int program_end(struct program *program, char text[TEXT_BYTES]) {
         bytes += (size_t)got;
     }
     text[bytes] = '\0';
+    drop_lines_of_machine(text);
     int status;
     CHECK_EQ(waitpid(program->pid, &status, 0), program->pid);
     CHECK_EQ(close(program->ready[0]), 0);

@@ -47,7 +47,9 @@ static int receive(void *arg) {
 static int watch(void *arg) {
     struct flood *flood = arg;
     char byte;
-    CHECK(bnx_poller_wait(flood->poller, flood->watched[0], POLLIN, BNX_WAIT_FD) > 0);
+    struct bnx_poller *held = NULL;
+    CHECK(bnx_poller_wait(flood->poller, flood->watched[0], POLLIN, BNX_WAIT_FD, &held) > 0);
+    bnx_poller_let_go(&held, flood->watched[0]);
     CHECK_EQ(bnx_os.recv(flood->watched[0], &byte, 1, 0), 1);
     bnx_fetch_add_acq_rel(&flood->seen, 1);
     return 0;

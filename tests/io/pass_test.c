@@ -11,6 +11,7 @@
 
 #include <netinet/tcp.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 static const int kinds[] = {SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET};
 
@@ -321,6 +322,46 @@ static int pass_credentials(void *arg) {
 /* Credentials come along, said by the sender or added by the kernel; nobody can say others'. */
 TEST(pass_credentials, "pass.credentials") {
     sched_run_each(pass_credentials, NULL);
+}
+
+#define NO_NAMESPACE 77
+
+/* The first process of a namespace sees no number of who made the pair, but the user. */
+static int look_as_first(int fd) {
+    struct bnx_credentials peer = {.pid = -1};
+    CHECK_EQ(bnx_credentials_peer(fd, &peer), 0);
+    CHECK_EQ(peer.pid, 0);
+    CHECK_EQ(peer.uid, geteuid());
+    return 0;
+}
+
+/* Runs fn in a child. Returns its exit status. */
+static int run_in_child(int (*fn)(int fd), int fd) {
+    int status = -1;
+    pid_t child = fork();
+    CHECK(child >= 0);
+    if (child == 0) {
+        _exit(fn(fd));
+    }
+    CHECK_EQ(waitpid(child, &status, 0), child);
+    CHECK(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+static int make_namespace(int fd) {
+    return unshare(CLONE_NEWPID) == 0 ? run_in_child(look_as_first, fd) : NO_NAMESPACE;
+}
+
+/* A peer in a namespace whose numbers are not ours is a peer all the same. */
+TEST(pass_namespace, "pass.peer_of_another_namespace") {
+    int pair[2];
+    io_unix_pair(pair);
+    int status = run_in_child(make_namespace, pair[0]);
+    io_close_pair(pair);
+    if (status == NO_NAMESPACE) {
+        SKIP("no process namespace of its own is allowed");
+    }
+    CHECK_EQ(status, 0);
 }
 
 /* ---- Pairs, pipes, options ---- */

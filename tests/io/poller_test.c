@@ -34,7 +34,10 @@ static int watch(void *arg) {
     struct watcher *watcher = arg;
     struct bnx_poller *poller = poller_of(bnx_worker_current());
     CHECK_EQ(bnx_poller_open(poller), 0);
-    CHECK_EQ(bnx_poller_wait(poller, watcher->fd, POLLIN, BNX_WAIT_TEST), watcher->expected);
+    struct bnx_poller *held = NULL;
+    CHECK_EQ(bnx_poller_wait(poller, watcher->fd, POLLIN, BNX_WAIT_TEST, &held), watcher->expected);
+    CHECK(held == (watcher->expected > 0 ? poller : NULL));
+    bnx_poller_let_go(&held, watcher->fd);
     return 0;
 }
 
@@ -246,7 +249,8 @@ static int take_token(struct storm *storm, int fd, uint64_t wait_ns) {
     }
     struct bnx_poller *poller = poller_of(bnx_worker_current());
     CHECK_EQ(bnx_poller_open(poller), 0);
-    int events = bnx_poller_wait(poller, fd, POLLIN, BNX_WAIT_TEST);
+    struct bnx_poller *held = NULL;
+    int events = bnx_poller_wait(poller, fd, POLLIN, BNX_WAIT_TEST, &held);
     (void)bnx_scope_close(&scope);
     if (events == -EBADF || events == -ECANCELED) {
         return events;
@@ -254,6 +258,7 @@ static int take_token(struct storm *storm, int fd, uint64_t wait_ns) {
     CHECK(events == POLLIN || events == -ETIMEDOUT);
     uint64_t token;
     ssize_t got = bnx_os.read(fd, &token, sizeof(token));
+    bnx_poller_let_go(&held, fd);
     bnx_fetch_add_acq_rel(&storm->taken, got > 0 ? 1 : 0);
     return 0;
 }

@@ -306,6 +306,49 @@ TEST(process_faults, "process.faults") {
     CHECK_EQ(waitpid(-1, NULL, WNOHANG), -1);
 }
 
+static int open_nothing(pid_t pid) {
+    (void)pid;
+    return -ESRCH; /* reaped before it was looked for */
+}
+
+static int count_kills(pid_t pid, int signo) {
+    (void)pid;
+    (void)signo;
+    bnx_fetch_add_relaxed(&calls_left, 1);
+    return 0;
+}
+
+static int lose_children(void *arg) {
+    (void)arg;
+    struct bnx_scope scope;
+    struct bnx_process *process = NULL;
+    struct bnx_process_options options = {.argv = SHELL("read line"),
+                                          .input = {.kind = BNX_STDIO_PIPE}};
+    CHECK_EQ(bnx_scope_open(&scope, NULL), 0);
+    CHECK_EQ(bnx_process_spawn(&scope, &options, &process), 0);
+    CHECK_EQ(bnx_close(bnx_process_take_pipe(process, 0)), 0);
+    CHECK_EQ(bnx_process_wait(process), -ECHILD);
+    CHECK_EQ(bnx_process_signal(process, SIGKILL), -ESRCH);
+    CHECK_EQ(bnx_scope_close(&scope), 0);
+
+    CHECK_EQ(bnx_scope_open(&scope, NULL), 0);
+    bnx_os.pidfd_open = open_nothing;
+    CHECK_EQ(bnx_process_spawn(&scope, &options, &process), -ECHILD);
+    bnx_os.pidfd_open = real_os.pidfd_open;
+    return bnx_scope_close(&scope);
+}
+
+/* Where the kernel reaps by itself, a process has no result, and nobody who may have got its number
+ * is killed in its place. */
+TEST(process_lost, "process.without_sigchld") {
+    real_os = bnx_os;
+    CHECK(signal(SIGCHLD, SIG_IGN) != SIG_ERR);
+    bnx_os.kill = count_kills;
+    sched_run(1, lose_children, NULL);
+    CHECK_EQ(calls_left, 0);
+    bnx_os = real_os;
+}
+
 /* ---- Waiting ---- */
 
 #define WAITERS 5

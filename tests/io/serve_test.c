@@ -1,140 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Tests services as bonxie/serve.h promises them: serving, limits, the drain, trouble. */
-#include "tests/io/fixture.h"
-
-#include <bonxie/serve.h>
-
-#include <dirent.h>
-
-/* The number of open descriptors. Quicker than io_fd_count: a worker is not to stall in it. */
-static int open_count(void) {
-    int count = 0;
-    DIR *directory = opendir("/proc/self/fd");
-    CHECK(directory != NULL);
-    while (readdir(directory) != NULL) { /* ends: with the table */
-        count++;
-    }
-    CHECK_EQ(closedir(directory), 0);
-    return count;
-}
-
-/* ---- A service in a task, and who asks it ---- */
-
-struct service {
-    const char *address;
-    int (*handler)(int fd, void *arg);
-    struct bnx_serve_options options;
-    struct bnx_serve_stats stats;
-    struct bnx_event draining;
-    struct bnx_event gate;  /* handlers that wait for it are let pass */
-    struct bnx_scope scope; /* the service's task is in it */
-    struct bnx_task *task;
-    char bound[BNX_ADDRESS_TEXT_BYTES];
-    uint64_t is_listening;
-    size_t listener_count; /* as on_listening was told */
-    uint64_t entered;      /* handlers that have begun */
-    uint64_t inside;       /* handlers that are at it */
-    uint64_t inside_max;
-    int64_t seen; /* what a handler's wait failed with */
-    int result;   /* of bnx_serve */
-};
-
-static void local_address(int fd, char out[BNX_ADDRESS_TEXT_BYTES]) {
-    struct bnx_address local;
-    CHECK_EQ(bnx_address_local(fd, &local), 0);
-    CHECK(bnx_address_format(&local, out, BNX_ADDRESS_TEXT_BYTES) > 0);
-}
-
-static int told_listening(const int *listeners, size_t listener_count, void *arg) {
-    struct service *service = arg;
-    char other[BNX_ADDRESS_TEXT_BYTES];
-    local_address(listeners[0], service->bound);
-    for (size_t i = 1; i < listener_count && service->options.listeners == NULL; i++) {
-        local_address(listeners[i], other);
-        CHECK_STR(other, service->bound);
-    }
-    service->listener_count = listener_count;
-    bnx_store_release(&service->is_listening, 1);
-    return 0;
-}
-
-static int run_service(void *arg) {
-    struct service *service = arg;
-    service->result =
-        bnx_serve(&service->scope, service->address, service->handler, service, &service->options);
-    return service->result;
-}
-
-static void service_start(struct service *service) {
-    service->options.stats = &service->stats;
-    service->options.draining = &service->draining;
-    if (service->options.on_listening == NULL) {
-        service->options.on_listening = told_listening;
-    }
-    service->options.on_listening_arg = service;
-    CHECK_EQ(bnx_scope_open(&service->scope, NULL), 0);
-    CHECK_EQ(bnx_spawn_with(&service->scope, NULL, run_service, service, &service->task), 0);
-    sched_await_count(&service->is_listening, 1);
-}
-
-static void service_wait(struct service *service) {
-    int closed = bnx_scope_close(&service->scope); /* the task was cancelled, or its scope */
-    CHECK(closed == 0 || closed == -ECANCELED);
-    CHECK_EQ(service->result, -ECANCELED);
-    CHECK(bnx_event_is_set(&service->draining));
-    struct bnx_serve_stats stats;
-    bnx_serve_stats_read(&service->stats, &stats);
-    CHECK_EQ(stats.active, 0);
-}
-
-static void service_stop(struct service *service) {
-    bnx_cancel(service->task, 0);
-    service_wait(service);
-}
-
-static uint64_t stat_of(const uint64_t *stat) {
-    return bnx_load_relaxed(stat); /* statistics */
-}
-
-static int answer(int fd, void *arg) {
-    struct service *service = arg;
-    char ask[3];
-    bnx_fetch_add_acq_rel(&service->entered, 1);
-    ssize_t got = bnx_recv_exact(fd, ask, sizeof(ask));
-    if (got != sizeof(ask)) {
-        return got < 0 ? (int)got : 0;
-    }
-    ssize_t sent = bnx_send_all(fd, "answer", 6);
-    return sent < 0 ? (int)sent : 0;
-}
-
-/* Asks once. */
-static void ask(const char *address) {
-    char got[8];
-    int fd = bnx_connect(address);
-    CHECK(fd >= 0);
-    CHECK_EQ(bnx_send_all(fd, "ask", 3), 3);
-    CHECK_EQ(bnx_recv_exact(fd, got, 6), 6);
-    CHECK(memcmp(got, "answer", 6) == 0);
-    CHECK_EQ(bnx_close(fd), 0);
-}
-
-static int ask_often(void *arg) {
-    struct service *service = arg;
-    for (int i = 0; i < 25; i++) {
-        ask(service->bound);
-    }
-    return 0;
-}
-
-static void ask_from_four(struct service *service) {
-    struct bnx_scope clients;
-    CHECK_EQ(bnx_scope_open(&clients, NULL), 0);
-    for (int i = 0; i < 4; i++) {
-        CHECK_EQ(bnx_spawn(&clients, ask_often, service), 0);
-    }
-    CHECK_EQ(bnx_scope_close(&clients), 0);
-}
+/* Tests services as bonxie/serve.h promises them: serving, limits, trouble. */
+#include "tests/io/service.h"
 
 /* ---- Serving ---- */
 
@@ -147,7 +13,7 @@ static int serve_and_ask(void *arg) {
     const struct serving *serving = arg;
     struct sockaddr_in ignored;
     int given[2] = {-1, -1};
-    int fds_before = open_count();
+    int fds_before = io_fd_count();
     struct service service = {.address = serving->address, .handler = answer};
     service.options.flags = serving->flags;
     size_t listeners = 1;
@@ -176,7 +42,7 @@ static int serve_and_ask(void *arg) {
     for (size_t i = 0; i < 2 && serving->address == NULL; i++) {
         CHECK_EQ(close(given[i]), 0); /* they are the caller's */
     }
-    CHECK_EQ(open_count(), fds_before);
+    CHECK_EQ(io_fd_count(), fds_before);
     return 0;
 }
 
@@ -234,7 +100,7 @@ static int use_wrongly(void *arg) {
     memset(&foreign, 0, sizeof(foreign));
     int pair[2];
     io_unix_pair(pair);
-    int fds_before = open_count();
+    int fds_before = io_fd_count();
     CHECK_EQ(bnx_serve(NULL, "127.0.0.1:0", NULL, NULL, NULL), -EINVAL);
     CHECK_EQ(bnx_serve(NULL, "nonsense", never, NULL, NULL), -EINVAL);
     CHECK_EQ(bnx_serve(NULL, NULL, never, NULL, NULL), -EINVAL);
@@ -252,7 +118,7 @@ static int use_wrongly(void *arg) {
     CHECK_EQ(bnx_serve(NULL, NULL, never, NULL, &options), -EINVAL); /* it does not listen */
     CHECK_EQ(close(pair[0]), 0);
     CHECK_EQ(bnx_serve(NULL, NULL, never, NULL, &options), -EBADF);
-    CHECK_EQ(open_count(), fds_before - 1);
+    CHECK_EQ(io_fd_count(), fds_before - 1);
     CHECK_EQ(close(pair[1]), 0);
     return 0;
 }
@@ -297,32 +163,6 @@ TEST(serve_limit, "serve.limit") {
     sched_run_each(serve_two_at_most, &flags);
     flags = BNX_SERVE_REUSE_PORT;
     sched_run_each(serve_two_at_most, &flags);
-}
-
-static int answer_at_gate(int fd, void *arg) {
-    struct service *service = arg;
-    bnx_fetch_add_acq_rel(&service->entered, 1);
-    int error = bnx_event_wait(&service->gate);
-    if (error != 0) {
-        bnx_store_release(&service->seen, (int64_t)error);
-    }
-    ssize_t sent = error == 0 ? bnx_send_all(fd, "answer", 6) : error;
-    return sent < 0 ? (int)sent : 0;
-}
-
-static int connect_plainly(int listener) {
-    struct sockaddr_in address;
-    socklen_t bytes = sizeof(address);
-    CHECK_EQ(getsockname(listener, (struct sockaddr *)&address, &bytes), 0);
-    return io_tcp_connect(&address);
-}
-
-static void expect_answer(int fd) {
-    char got[8];
-    CHECK_EQ(bnx_recv_exact(fd, got, 6), 6);
-    CHECK(memcmp(got, "answer", 6) == 0);
-    CHECK_EQ(bnx_recv(fd, got, 1, 0), 0);
-    CHECK_EQ(bnx_close(fd), 0);
 }
 
 static int share_one_place(void *arg) {
@@ -379,195 +219,6 @@ static int serve_with_deadline(void *arg) {
 /* A connection's deadline ends what its handler waits for, and its peer sees the end. */
 TEST(serve_deadline, "serve.deadline") {
     sched_run_each(serve_with_deadline, NULL);
-}
-
-/* ---- The drain ---- */
-
-static int drain_patiently(void *arg) {
-    (void)arg;
-    struct service service = {.address = "127.0.0.1:0", .handler = answer_at_gate};
-    service.options.drain_ns = 3600 * BNX_NS_PER_S;
-    service_start(&service);
-    int fds[8];
-    for (size_t i = 0; i < BNX_ARRAY_COUNT(fds); i++) {
-        fds[i] = bnx_connect(service.bound);
-        CHECK(fds[i] >= 0);
-    }
-    sched_await_count(&service.entered, BNX_ARRAY_COUNT(fds));
-    bnx_cancel(service.task, 0);
-    CHECK_EQ(bnx_event_wait(&service.draining), 0);
-    CHECK_EQ(bnx_connect(service.bound), -ECONNREFUSED);
-    CHECK_EQ(stat_of(&service.stats.active), BNX_ARRAY_COUNT(fds));
-    bnx_event_set(&service.gate);
-    for (size_t i = 0; i < BNX_ARRAY_COUNT(fds); i++) {
-        expect_answer(fds[i]);
-    }
-    service_wait(&service);
-    CHECK_EQ(bnx_load_acquire(&service.seen), 0);
-    return 0;
-}
-
-/* After the cancel nobody is accepted any more, and who was is served to the end: the handlers do
- * not see the cancel. */
-TEST(serve_drain, "serve.drain") {
-    sched_run_each(drain_patiently, NULL);
-}
-
-static int drain_hastily(void *arg) {
-    (void)arg;
-    struct service service = {.address = "127.0.0.1:0", .handler = answer_at_gate};
-    service.options.drain_ns = 2 * BNX_NS_PER_MS;
-    char end;
-    service_start(&service);
-    int fd = bnx_connect(service.bound);
-    CHECK(fd >= 0);
-    sched_await_count(&service.entered, 1);
-    service_stop(&service);
-    CHECK_EQ(bnx_load_acquire(&service.seen), -ECANCELED);
-    CHECK_EQ(service.stats.failed, 0);
-    CHECK_EQ(bnx_recv(fd, &end, 1, 0), 0);
-    CHECK_EQ(bnx_close(fd), 0);
-    return 0;
-}
-
-/* Handlers that do not end by themselves are cancelled when the drain is over. */
-TEST(serve_drain_ends, "serve.drain_ends") {
-    sched_run_each(drain_hastily, NULL);
-}
-
-static int end_input(void *arg) {
-    (void)arg;
-    struct service service = {.address = "127.0.0.1:0", .handler = answer};
-    service.options.drain_ns = 3600 * BNX_NS_PER_S;
-    service.options.flags = BNX_SERVE_END_INPUT;
-    char end;
-    service_start(&service);
-    int fds[40];
-    for (size_t i = 0; i < BNX_ARRAY_COUNT(fds); i++) {
-        fds[i] = bnx_connect(service.bound);
-        CHECK(fds[i] >= 0);
-        CHECK_EQ(bnx_send_all(fds[i], "ask", i % 2 == 0 ? 3 : 2), i % 2 == 0 ? 3 : 2);
-    }
-    sched_await_count(&service.entered, BNX_ARRAY_COUNT(fds));
-    service_stop(&service);
-    for (size_t i = 0; i < BNX_ARRAY_COUNT(fds); i++) {
-        if (i % 2 == 0) {
-            expect_answer(fds[i]);
-        } else {
-            CHECK_EQ(bnx_recv(fds[i], &end, 1, 0), 0);
-            CHECK_EQ(bnx_close(fds[i]), 0);
-        }
-    }
-    return 0;
-}
-
-/* With BNX_SERVE_END_INPUT handlers get what has arrived and then the end of the stream. */
-TEST(serve_end_input, "serve.drain_ends_input") {
-    sched_run_each(end_input, NULL);
-}
-
-#define QUEUED 30
-
-struct queue {
-    struct service service;
-    int fds[QUEUED];
-};
-
-/* Before anybody accepts: connections, then the cancel. */
-static int connect_and_cancel(const int *listeners, size_t listener_count, void *arg) {
-    struct service *service = arg;
-    struct queue *queue = BNX_CONTAINER_OF(service, struct queue, service);
-    for (size_t i = 0; i < QUEUED; i++) {
-        queue->fds[i] = connect_plainly(listeners[0]);
-        CHECK_EQ(bnx_os.send(queue->fds[i], "ask", 3, 0), 3);
-    }
-    bnx_scope_cancel(&service->scope, 0);
-    return told_listening(listeners, listener_count, arg);
-}
-
-static int drain_queue(void *arg) {
-    struct queue queue = {.service = {.address = "127.0.0.1:0", .handler = answer}};
-    queue.service.options.on_listening = connect_and_cancel;
-    queue.service.options.flags = *(unsigned *)arg;
-    service_start(&queue.service);
-    service_wait(&queue.service);
-    CHECK_EQ(queue.service.stats.accepted, QUEUED);
-    for (size_t i = 0; i < QUEUED; i++) {
-        expect_answer(queue.fds[i]);
-    }
-    return 0;
-}
-
-/* Who is connected and was not accepted before the cancel is served as well. */
-TEST(serve_queue, "serve.drain_takes_the_queue") {
-    unsigned flags = 0;
-    sched_run_each(drain_queue, &flags);
-    flags = BNX_SERVE_REUSE_PORT;
-    sched_run_each(drain_queue, &flags);
-}
-
-#define CROWD_CLIENTS 4
-
-struct crowd {
-    char address[BNX_ADDRESS_TEXT_BYTES];
-    uint64_t stops; /* the clients do */
-    uint64_t answered;
-    uint64_t ended; /* clients */
-};
-
-static int ask_until_told(void *arg) {
-    struct crowd *crowd = arg;
-    while (bnx_load_acquire(&crowd->stops) == 0) {
-        ask(crowd->address);
-        bnx_fetch_add_acq_rel(&crowd->answered, 1);
-    }
-    bnx_fetch_add_acq_rel(&crowd->ended, 1);
-    return 0;
-}
-
-/* Serves until some more clients have been answered; the last time until none is left. */
-static uint64_t serve_a_while(struct crowd *crowd, const int *listener, uint64_t rounds_left) {
-    struct service service = {.handler = answer};
-    service.options.listeners = listener;
-    service.options.listener_count = 1;
-    service.options.connections_max = rounds_left % 3 == 0 ? 2 : 0;
-    uint64_t answered = bnx_load_acquire(&crowd->answered);
-    service_start(&service);
-    sched_await_count(&crowd->answered, answered + rounds_left % 4);
-    if (rounds_left == 0) {
-        bnx_store_release(&crowd->stops, 1);
-        sched_await_count(&crowd->ended, CROWD_CLIENTS);
-    }
-    service_stop(&service);
-    return service.stats.accepted;
-}
-
-static int serve_again_and_again(void *arg) {
-    (void)arg;
-    struct sockaddr_in ignored;
-    struct bnx_scope clients;
-    struct crowd crowd = {0};
-    uint64_t accepted = 0;
-    int listener = io_tcp_listener(&ignored, 64);
-    CHECK_EQ(bnx_os.fcntl(listener, F_SETFL, O_RDWR | O_NONBLOCK), 0);
-    local_address(listener, crowd.address);
-    CHECK_EQ(bnx_scope_open(&clients, NULL), 0);
-    for (int i = 0; i < CROWD_CLIENTS; i++) {
-        CHECK_EQ(bnx_spawn(&clients, ask_until_told, &crowd), 0);
-    }
-    for (uint64_t left = 12 + bnx_test_scale(100); left-- > 0;) {
-        accepted += serve_a_while(&crowd, &listener, left);
-    }
-    CHECK_EQ(bnx_scope_close(&clients), 0);
-    CHECK_EQ(accepted, crowd.answered);
-    CHECK_EQ(close(listener), 0);
-    return 0;
-}
-
-/* A listener is served, given up and served again while clients come without a pause: each of them
- * is answered, by the service that ends or by the next. */
-TEST(serve_again, "serve.cancel_loses_nobody") {
-    sched_run_each(serve_again_and_again, NULL);
 }
 
 int main(int argc, char **argv) {

@@ -350,6 +350,83 @@ TEST(stream_echo, "stream.copy_echoes") {
     sched_run_each(run_echo, NULL);
 }
 
+/* ---- A transport that has begun what it then refuses ---- */
+
+#define REPEAT_ROUNDS 200
+
+/* As an encrypting one: of a write that fails it has taken some bytes all the same. */
+struct beginner {
+    struct bnx_rng *rng;
+    struct memory memory;
+    char begun[1000];
+    size_t begun_bytes; /* the next write begins with these */
+};
+
+static ssize_t write_or_begin(void *transport, const void *buffer, size_t bytes) {
+    struct beginner *beginner = transport;
+    CHECK(bytes >= beginner->begun_bytes);
+    CHECK(memcmp(buffer, beginner->begun, beginner->begun_bytes) == 0);
+    if (bnx_rng_below(beginner->rng, 3) == 0) {
+        beginner->begun_bytes = bytes < sizeof(beginner->begun) ? bytes : sizeof(beginner->begun);
+        memcpy(beginner->begun, buffer, beginner->begun_bytes);
+        return -ENOBUFS;
+    }
+    size_t taken = beginner->begun_bytes > 0 ? beginner->begun_bytes : bytes;
+    beginner->begun_bytes = 0;
+    return memory_write(&beginner->memory, buffer, taken);
+}
+
+static const struct bnx_transport_ops beginner_ops = {
+    .read = memory_read, .write = write_or_begin, .repeats_writes = 1};
+
+/* Gives up what was refused: what comes next are other bytes. */
+static int give_up_often(void *arg) {
+    struct beginner *beginner = arg;
+    struct bnx_rng *rng = beginner->rng;
+    static char data[9000]; /* by one task at a time */
+    static char expected[REPEAT_ROUNDS * sizeof(data)];
+    size_t bytes = 0;
+    struct bnx_stream *to = NULL;
+    struct bnx_stream_options options = {.write_bytes = 1 + bnx_rng_below(rng, 5000)};
+    CHECK_EQ(bnx_stream_open_on(&beginner_ops, beginner, &options, &to), 0);
+    for (int round = 0; round < REPEAT_ROUNDS; round++) {
+        size_t wanted = 1 + bnx_rng_below(rng, sizeof(data));
+        io_fill(data, wanted, rng);
+        ssize_t taken;
+        if (bnx_rng_below(rng, 2) != 0) {
+            struct memory source = {.input = data, .input_bytes = wanted};
+            struct bnx_stream *from = memory_open(&source, NULL);
+            taken = bnx_stream_copy(from, to, SIZE_MAX);
+            CHECK_EQ(bnx_stream_close(from), 0);
+        } else {
+            taken = bnx_stream_write(to, data, wanted);
+        }
+        CHECK(taken > 0 || taken == -ENOBUFS);
+        memcpy(expected + bytes, data, taken > 0 ? (size_t)taken : 0);
+        bytes += taken > 0 ? (size_t)taken : 0;
+        CHECK(bnx_stream_unsent(to) <= options.write_bytes);
+        CHECK_EQ(beginner->memory.output_bytes + bnx_stream_unsent(to), bytes);
+    }
+    while (bnx_stream_flush(to) != 0) { /* ends: one in three fails */
+    }
+    CHECK_EQ(beginner->memory.output_bytes, bytes);
+    CHECK(memcmp(beginner->memory.output, expected, bytes) == 0);
+    return bnx_stream_close(to);
+}
+
+/* To a transport whose writes have to be repeated each one is, whatever the caller does after the
+ * error: what a call said that it took arrives, and nothing else. */
+TEST(stream_repeats, "stream.repeats_writes") {
+    static char output[REPEAT_ROUNDS * 9000];
+    struct bnx_rng rng;
+    bnx_rng_init(&rng, bnx_test_seed(), 2);
+    for (int round = 0; round < 3; round++) {
+        struct beginner beginner = {.rng = &rng,
+                                    .memory = {.output = output, .output_room = sizeof(output)}};
+        sched_run(1, give_up_often, &beginner);
+    }
+}
+
 int main(int argc, char **argv) {
     return bnx_test_main(argc, argv);
 }

@@ -6,160 +6,8 @@
  * Method: certificates are made by the process itself, in a directory of its own; both ends are
  * tasks over a socket pair, so that nothing but the library and OpenSSL is in between.
  */
-#include "tests/io/fixture.h"
-
-#include <bonxie/chan.h>
-#include <bonxie/tls.h>
-
-#include <openssl/pem.h>
-#include <openssl/x509v3.h>
-
-/* ---- Certificates ---- */
-
-static struct {
-    char folder[64];
-    char authority[80], server[80], other[80], stranger[80];
-} files;
-
-static EVP_PKEY *make_key(void) {
-    EVP_PKEY *key = EVP_EC_gen("P-256");
-    CHECK(key != NULL);
-    return key;
-}
-
-static X509 *make_certificate(EVP_PKEY *key, const char *name, X509 *issuer, EVP_PKEY *issuer_key) {
-    X509 *made = X509_new();
-    CHECK(made != NULL);
-    X509_set_version(made, X509_VERSION_3);
-    ASN1_INTEGER_set(X509_get_serialNumber(made), issuer == NULL ? 1 : 2);
-    X509_gmtime_adj(X509_getm_notBefore(made), -3600);
-    X509_gmtime_adj(X509_getm_notAfter(made), 36000);
-    X509_set_pubkey(made, key);
-    X509_NAME_add_entry_by_txt(X509_get_subject_name(made), "CN", MBSTRING_ASC,
-                               (const unsigned char *)name, -1, -1, 0);
-    X509_set_issuer_name(made, X509_get_subject_name(issuer != NULL ? issuer : made));
-    char value[128];
-    (void)snprintf(value, sizeof(value), "DNS:%s", name);
-    int kind = issuer == NULL ? NID_basic_constraints : NID_subject_alt_name;
-    X509_EXTENSION *extension =
-        X509V3_EXT_conf_nid(NULL, NULL, kind, issuer == NULL ? "critical,CA:TRUE" : value);
-    CHECK(extension != NULL);
-    CHECK_EQ(X509_add_ext(made, extension, -1), 1);
-    X509_EXTENSION_free(extension);
-    CHECK(X509_sign(made, issuer_key, EVP_sha256()) > 0);
-    return made;
-}
-
-static void save(char path[80], const char *name, X509 *certificate, EVP_PKEY *key) {
-    (void)snprintf(path, 80, "%.60s/%.15s", files.folder, name);
-    FILE *file = fopen(path, "w");
-    CHECK(file != NULL);
-    CHECK_EQ(PEM_write_X509(file, certificate), 1);
-    CHECK_EQ(PEM_write_PrivateKey(file, key, NULL, NULL, 0, NULL, NULL), 1);
-    CHECK_EQ(fclose(file), 0);
-}
-
-/* An authority, two servers that it vouches for, and a stranger who vouches for himself. */
-static void files_make(void) {
-    (void)snprintf(files.folder, sizeof(files.folder), "/tmp/bonxie-tls-XXXXXX");
-    CHECK(mkdtemp(files.folder) != NULL);
-    EVP_PKEY *authority_key = make_key();
-    X509 *authority = make_certificate(authority_key, "authority", NULL, authority_key);
-    save(files.authority, "authority", authority, authority_key);
-    EVP_PKEY *key = make_key();
-    X509 *server = make_certificate(key, "one.test", authority, authority_key);
-    save(files.server, "server", server, key);
-    X509 *other = make_certificate(key, "two.test", authority, authority_key);
-    save(files.other, "other", other, key);
-    X509 *stranger = make_certificate(key, "one.test", NULL, key);
-    save(files.stranger, "stranger", stranger, key);
-    X509_free(stranger);
-    X509_free(other);
-    X509_free(server);
-    X509_free(authority);
-    EVP_PKEY_free(key);
-    EVP_PKEY_free(authority_key);
-}
-
-static void files_remove(void) {
-    char *const all[] = {files.authority, files.server, files.other, files.stranger};
-    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
-        CHECK_EQ(unlink(all[i]), 0);
-    }
-    CHECK_EQ(rmdir(files.folder), 0);
-}
-
-/* ---- Both ends ---- */
-
-struct parties {
-    struct bnx_tls *client, *server;
-    const char *host;
-    int fds[2];
-    int client_result, server_result;
-    struct bnx_tls_info client_info, server_info;
-    struct bnx_stream *streams[2]; /* the client's, the server's */
-};
-
-static void parties_make(struct parties *parties, const struct bnx_tls_options *client,
-                         const struct bnx_tls_options *server) {
-    memset(parties, 0, sizeof(*parties));
-    parties->host = "one.test";
-    CHECK_EQ(bnx_tls_client_create(client, &parties->client), 0);
-    CHECK_EQ(bnx_tls_server_create(server, &parties->server), 0);
-}
-
-static void parties_free(struct parties *parties) {
-    bnx_tls_destroy(parties->client);
-    bnx_tls_destroy(parties->server);
-}
-
-/* A session ticket of TLS 1.3 comes with the first data: one byte each way. */
-static int serve_one(void *arg) {
-    struct parties *parties = arg;
-    char byte = 0;
-    parties->server_result = bnx_tls_accept(parties->server, parties->fds[1], NULL,
-                                            &parties->streams[1], &parties->server_info);
-    if (parties->server_result != 0) {
-        CHECK_EQ(bnx_close(parties->fds[1]), 0);
-        return 0;
-    }
-    ssize_t got = bnx_stream_read(parties->streams[1], &byte, 1);
-    if (got == 1) {
-        CHECK_EQ(bnx_stream_write(parties->streams[1], &byte, 1), 1);
-        CHECK_EQ(bnx_stream_flush(parties->streams[1]), 0);
-    }
-    return 0;
-}
-
-/* Shakes hands; on success a byte goes there and back. */
-static void meet(struct parties *parties) {
-    struct bnx_scope scope;
-    char byte = 'a';
-    io_unix_pair(parties->fds);
-    CHECK_EQ(bnx_scope_open(&scope, NULL), 0);
-    CHECK_EQ(bnx_spawn(&scope, serve_one, parties), 0);
-    parties->client_result = bnx_tls_connect(parties->client, parties->fds[0], parties->host, NULL,
-                                             &parties->streams[0], &parties->client_info);
-    if (parties->client_result != 0) {
-        CHECK_EQ(bnx_close(parties->fds[0]), 0);
-    } else if (bnx_stream_write(parties->streams[0], &byte, 1) == 1 &&
-               bnx_stream_flush(parties->streams[0]) == 0) {
-        byte = 0;
-        ssize_t got = bnx_stream_read(parties->streams[0], &byte, 1);
-        CHECK(got != 1 || byte == 'a');
-        parties->client_result = got < 0 ? (int)got : 0; /* TLS 1.3: refused only now */
-    }
-    CHECK_EQ(bnx_scope_close(&scope), 0);
-}
-
-static void part(struct parties *parties) {
-    for (int i = 0; i < 2; i++) {
-        if (parties->streams[i] != NULL) {
-            (void)bnx_stream_close(parties->streams[i]);
-            parties->streams[i] = NULL;
-        }
-    }
-}
+#include "tests/io/memory_transport.h"
+#include "tests/io/tls_parties.h"
 
 /* ---- Handshakes ---- */
 
@@ -244,7 +92,8 @@ static int refuse(void *arg) {
     } rows[] = {
         {&trusting, &unknown, "one.test", -EACCES},   /* nobody vouches for it */
         {&trusting, &known, "other.test", -EACCES},   /* another's */
-        {&trusting, &known, "127.0.0.1", -EACCES},    /* no address in it */
+        {&trusting, &known, "127.0.0.1", -EACCES},    /* another address in it */
+        {&trusting, &known, "192.0.2.2", 0},          /* this one */
         {NULL, &known, "one.test", -EACCES},          /* the system does not know our authority */
         {&blind, &unknown, "other.test", 0},          /* asked not to look */
         {&trusting, &demanding, "one.test", -EACCES}, /* shows nothing */
@@ -324,11 +173,9 @@ static int read_flow_task(void *arg) {
 
 static int flow_both_ways(void *arg) {
     (void)arg;
-    const struct bnx_tls_options client = {.authorities_file = files.authority};
-    const struct bnx_tls_options server = {.certificate_file = files.server};
     struct parties parties;
     struct bnx_scope scope;
-    parties_make(&parties, &client, &server);
+    parties_make_usual(&parties);
     meet(&parties);
     uint64_t total = 1000 + bnx_test_scale(BULK_BYTES);
     struct flow there = {parties.streams[0], 1, total}, here = {parties.streams[1], 1, total};
@@ -356,11 +203,9 @@ TEST(flow, "tls.carries_bytes_both_ways") {
 
 static int end_without_notice(void *arg) {
     (void)arg;
-    const struct bnx_tls_options client = {.authorities_file = files.authority};
-    const struct bnx_tls_options server = {.certificate_file = files.server};
     struct parties parties;
     char byte;
-    parties_make(&parties, &client, &server);
+    parties_make_usual(&parties);
     meet(&parties);
     CHECK_EQ(bnx_shutdown(parties.fds[1], SHUT_RDWR), 0); /* behind its back */
     CHECK_EQ(bnx_stream_read(parties.streams[0], &byte, 1), -ECONNRESET);
@@ -402,6 +247,8 @@ static int not_tls(void *arg) {
     CHECK_EQ(bnx_close(fds[0]), 0);
     CHECK_EQ(bnx_tls_connect(client, -1, "one.test", NULL, &stream, NULL), -EBADF);
     CHECK_EQ(bnx_tls_connect(client, -1, NULL, NULL, &stream, NULL), -EINVAL);
+    CHECK_EQ(bnx_tls_connect(client, -1, "", NULL, &stream, NULL), -EINVAL);      /* any name */
+    CHECK_EQ(bnx_tls_connect(client, -1, ".test", NULL, &stream, NULL), -EINVAL); /* any beneath */
     CHECK_EQ(bnx_tls_accept(client, -1, NULL, &stream, NULL), -EINVAL);
     bnx_tls_destroy(client);
     CHECK_EQ(bnx_tls_server_create(NULL, &client), -EINVAL);
@@ -447,10 +294,8 @@ static void cancel_waiting(bnx_task_fn fn, struct parties *parties) {
 
 static int cancel_each(void *arg) {
     (void)arg;
-    const struct bnx_tls_options client = {.authorities_file = files.authority};
-    const struct bnx_tls_options server = {.certificate_file = files.server};
     struct parties parties;
-    parties_make(&parties, &client, &server);
+    parties_make_usual(&parties);
     io_unix_pair(parties.fds);
     cancel_waiting(connect_for_ever, &parties);
     io_close_pair(parties.fds);
@@ -471,6 +316,127 @@ static int cancel_each(void *arg) {
 TEST(cancelled, "tls.cancel_is_harmless") {
     files_make();
     sched_run_each(cancel_each, NULL);
+    files_remove();
+}
+
+/* ---- A write that was ended ---- */
+
+#define PATTERN_BYTES ((size_t)4 << 20) /* more than two sockets hold */
+
+/* What is left to be said, to its end. */
+struct finish {
+    struct bnx_stream *stream;
+    const char *text; /* its NUL goes along */
+};
+
+static int write_rest(void *arg) {
+    const struct finish *finish = arg;
+    size_t bytes = strlen(finish->text) + 1;
+    CHECK_EQ(bnx_stream_write(finish->stream, finish->text, bytes), bytes);
+    CHECK_EQ(bnx_stream_shutdown(finish->stream), 0);
+    return 0;
+}
+
+struct unread {
+    struct parties parties;
+    struct memory source;
+    char *pattern;
+    ssize_t taken; /* of the pattern, as the ended call said */
+    bool is_copy;
+};
+
+static int write_unread(void *arg) {
+    struct unread *unread = arg;
+    struct bnx_stream *to = unread->parties.streams[0];
+    if (unread->is_copy) {
+        struct bnx_stream *from = memory_open(&unread->source, NULL);
+        unread->taken = bnx_stream_copy(from, to, SIZE_MAX);
+        CHECK_EQ(bnx_stream_close(from), 0);
+    } else {
+        unread->taken = bnx_stream_write(to, unread->pattern, PATTERN_BYTES);
+    }
+    return 0;
+}
+
+/* Ends it when it waits for the socket; what it says has been taken is what arrives. */
+static void end_write(struct unread *unread) {
+    static const char rest[] = "and more";
+    struct bnx_scope scope;
+    struct bnx_task *task = NULL;
+    meet(&unread->parties);
+    CHECK_EQ(bnx_scope_open(&scope, NULL), 0);
+    CHECK_EQ(bnx_spawn_with(&scope, NULL, write_unread, unread, &task), 0);
+    io_await_wait(task, BNX_WAIT_FD);
+    bnx_scope_cancel(&scope, 0);
+    CHECK_EQ(bnx_scope_close(&scope), -ECANCELED);
+    CHECK(unread->taken == -ECANCELED || unread->taken > 0);
+    size_t taken = unread->taken > 0 ? (size_t)unread->taken : 0;
+    CHECK(taken < PATTERN_BYTES);
+
+    struct finish finish = {unread->parties.streams[0], rest};
+    CHECK_EQ(bnx_scope_open(&scope, NULL), 0);
+    CHECK_EQ(bnx_spawn(&scope, write_rest, &finish), 0);
+    char *back = malloc(PATTERN_BYTES);
+    CHECK(back != NULL);
+    ssize_t got = bnx_stream_read_exact(unread->parties.streams[1], back, taken + sizeof(rest));
+    CHECK_EQ(got, taken + sizeof(rest));
+    CHECK(memcmp(back, unread->pattern, taken) == 0);
+    CHECK_STR(back + taken, rest);
+    CHECK_EQ(bnx_stream_read(unread->parties.streams[1], back, 1), 0);
+    free(back);
+    CHECK_EQ(bnx_scope_close(&scope), 0);
+    part(&unread->parties);
+}
+
+static int end_writes(void *arg) {
+    (void)arg;
+    struct unread unread = {0};
+    struct bnx_rng rng;
+    unread.pattern = malloc(PATTERN_BYTES);
+    CHECK(unread.pattern != NULL);
+    bnx_rng_init(&rng, 3, 0);
+    io_fill(unread.pattern, PATTERN_BYTES, &rng);
+    parties_make_usual(&unread.parties);
+    end_write(&unread);
+    unread.is_copy = true;
+    unread.source = (struct memory){.input = unread.pattern, .input_bytes = PATTERN_BYTES};
+    end_write(&unread);
+    parties_free(&unread.parties);
+    free(unread.pattern);
+    return 0;
+}
+
+/* Claim: after a write or a copy that a cancel has ended, what it said was taken arrives, and then
+ * what is written next: nothing else, and nothing twice. */
+TEST(ended_writes, "tls.ended_write_is_exact") {
+    files_make();
+    sched_run_each(end_writes, NULL);
+    files_remove();
+}
+
+/* ---- Descriptors that stay ---- */
+
+static int keep_descriptor(void *arg) {
+    (void)arg;
+    struct parties parties;
+    char byte;
+    parties_make_usual(&parties);
+    parties.options.keep_open = 1;
+    meet(&parties);
+    CHECK_EQ(parties.client_result, 0);
+    part(&parties);
+    CHECK(bnx_os.fcntl(parties.fds[0], F_GETFD, 0) >= 0);
+    CHECK_EQ(bnx_os.recv(parties.fds[1], &byte, 1, MSG_DONTWAIT), 1); /* the end was announced */
+    io_close_pair(parties.fds);
+    parties_free(&parties);
+    return 0;
+}
+
+/* Claim: with keep_open a close ends the connection, frees it, and leaves the descriptor open. */
+TEST(keep_open, "tls.keeps_descriptor_open") {
+    files_make();
+    sched_run(1, keep_descriptor, NULL);
+    sched_run(2, keep_descriptor, NULL);
     files_remove();
 }
 

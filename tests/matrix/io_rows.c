@@ -58,6 +58,10 @@ static int64_t send_all(struct matrix_place *place) {
     return bnx_send_all(place->fds[1], "four", 4);
 }
 
+static int64_t send_zerocopy(struct matrix_place *place) {
+    return bnx_send_zerocopy(place->fds[1], "four", 4);
+}
+
 static void pipe_prepare(struct matrix_place *place) {
     io_pipe(place->fds);
 }
@@ -255,6 +259,8 @@ static const struct matrix_row rows[] = {
     {"bnx_send", "no room", full_prepare, NULL, send_some, drain, close_pair,
      MATRIX_REFUSED_TASK(4), 0},
     {"bnx_send_all", "no room", full_prepare, NULL, send_all, drain, close_pair,
+     MATRIX_REFUSED_TASK(4), 0},
+    {"bnx_send_zerocopy", "no room", full_prepare, NULL, send_zerocopy, drain, close_pair,
      MATRIX_REFUSED_TASK(4), 0},
     {"bnx_read", "nothing there", pipe_prepare, NULL, read_some, write_four, close_pair,
      MATRIX_REFUSED_TASK(4), 0},

@@ -5,7 +5,6 @@
 #include "io/op.h"
 #include "runtime/scope_pvt.h"
 
-#include <dirent.h>
 #include <sys/syscall.h>
 
 static const struct matrix_part *const parts[] = {&matrix_sync,    &matrix_flow,   &matrix_body,
@@ -359,33 +358,6 @@ static void check_cell(const struct matrix_row *row, enum matrix_column column) 
     }
 }
 
-/* The open descriptors, but for files of /proc: on a busy machine the watchdog reads there. */
-static int fd_count(void) {
-    DIR *folder = opendir("/proc/self/fd");
-    CHECK(folder != NULL);
-    int count = 0;
-    struct dirent *entry;
-    while ((entry = readdir(folder)) != NULL) { /* ends with the folder */
-        char target[64];
-        ssize_t bytes = readlinkat(dirfd(folder), entry->d_name, target, sizeof(target));
-        bool is_proc = bytes > 6 && memcmp(target, "/proc/", 6) == 0;
-        count += bytes > 0 && !is_proc; /* no link: . and .., or closed meanwhile */
-    }
-    CHECK_EQ(closedir(folder), 0);
-    return count;
-}
-
-/* How many there are more than before. The watchdog opens one for a moment, when it looks at a
- * worker: what is there in every look is left over. */
-static int fds_left(int before) {
-    int left = fd_count() - before;
-    for (int look = 0; look < 100 && left != 0; look++) {
-        CHECK_EQ(bnx_sleep(BNX_NS_PER_MS), 0);
-        left = fd_count() - before;
-    }
-    return left;
-}
-
 static int check_column(void *arg) {
     enum matrix_column column = *(const enum matrix_column *)arg;
     for (uint32_t i = 0; i < sched_worker_count(); i++) { /* opened by the first use, for good */
@@ -397,9 +369,9 @@ static int check_column(void *arg) {
             if (!applies(&parts[i]->rows[j], column)) {
                 continue;
             }
-            int fds = fd_count();
+            int fds = io_fd_count();
             check_cell(&parts[i]->rows[j], column);
-            int left = fds_left(fds);
+            int left = io_fd_count() - fds;
             if (left != 0) {
                 bnx_test_fail(__FILE__, __LINE__, "%s (%s), %s: %d descriptors more",
                               parts[i]->rows[j].name, parts[i]->rows[j].how, column_names[column],

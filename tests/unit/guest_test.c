@@ -539,8 +539,18 @@ static int poll_from_task(void *arg) {
     return 0;
 }
 
+struct listener {
+    struct bnx_future *word;
+    struct bnx_task *task;
+};
+
+static int await_word(void *arg) {
+    return bnx_future_await(arg, NULL);
+}
+
 static int spawn_with_handle(void *arg) {
-    return bnx_spawn_with(NULL, NULL, sleep_a_little, &late.count, arg);
+    struct listener *listener = arg;
+    return bnx_spawn_with(NULL, NULL, await_word, listener->word, &listener->task);
 }
 
 /* What cannot work is refused: two workers, a crash report, bnx_main, polls of what is no guest,
@@ -567,11 +577,14 @@ TEST(guest_misuse, "guest.misuse") {
     CHECK_EQ(bnx_runtime_run(runtime, poll_from_task, runtime), 0);
     sched_destroy(other);
 
-    struct bnx_task *task = NULL;
-    CHECK_EQ(bnx_runtime_run(runtime, spawn_with_handle, &task), 0);
-    CHECK_EQ(bnx_join(task, NULL), -EDEADLK);
+    struct listener listener = {0};
+    CHECK_EQ(bnx_future_create(&listener.word), 0);
+    CHECK_EQ(bnx_runtime_run(runtime, spawn_with_handle, &listener), 0);
+    CHECK_EQ(bnx_join(listener.task, NULL), -EDEADLK);
+    CHECK_EQ(bnx_future_set(listener.word, NULL), 0);
     CHECK_EQ(bnx_runtime_wait(runtime, BNX_NEVER_NS), 0);
-    CHECK_EQ(bnx_join(task, NULL), 0);
+    CHECK_EQ(bnx_join(listener.task, NULL), 0);
+    bnx_future_unref(listener.word);
     sched_destroy(runtime);
 }
 

@@ -197,12 +197,17 @@ static uint32_t is_memory_gone;
 static void *(*allocate_really)(size_t bytes, size_t alignment);
 static void *(*mmap_really)(size_t bytes, int protection, int flags, int *out_error);
 
+/* To workers alone: who called bnx_run may come late to its wait, and needs memory for it. */
+static bool is_memory_refused(void) {
+    return bnx_load_acquire(&is_memory_gone) != 0 && bnx_worker_current() != NULL;
+}
+
 static void *allocate_while_there(size_t bytes, size_t alignment) {
-    return bnx_load_acquire(&is_memory_gone) != 0 ? NULL : allocate_really(bytes, alignment);
+    return is_memory_refused() ? NULL : allocate_really(bytes, alignment);
 }
 
 static void *mmap_while_there(size_t bytes, int protection, int flags, int *out_error) {
-    if (bnx_load_acquire(&is_memory_gone) != 0) {
+    if (is_memory_refused()) {
         *out_error = -ENOMEM;
         return (void *)(intptr_t)-1; /* MAP_FAILED */
     }

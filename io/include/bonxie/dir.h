@@ -108,6 +108,7 @@ struct bnx_walk {
     uint32_t depth_max;
     int is_begun;   /* the first entry has come */
     int will_enter; /* the last entry is a directory that comes next */
+    int is_found;   /* the innermost directory's last entry has not been shown yet */
 };
 
 /**
@@ -115,7 +116,8 @@ struct bnx_walk {
  * What vanishes meanwhile is left out. What cannot be read comes as an entry with its error, and
  * the walk goes on: among those -ELOOP, a followed link to a directory that it is in, and
  * -ENAMETOOLONG, deeper than BNX_WALK_DEPTH_MAX.
- * The iterator's next returns -ENOMEM, -ECANCELED, -ETIMEDOUT.
+ * The iterator's next returns -ENOMEM, -ECANCELED, -ETIMEDOUT; when it is called again, nothing is
+ * left out.
  * @param path not NULL; borrowed for the call. @param options NULL for defaults.
  * Returns 0: the caller closes it, with bnx_iter_close(&walk->iter), which BNX_FOR_EACH does; or
  * -errno: there is no such file; -EINVAL; -ENOMEM; -ECANCELED, -ETIMEDOUT; -EPERM off a task. On

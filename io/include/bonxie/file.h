@@ -112,7 +112,8 @@ BNX_API int bnx_direct_align(int fd, struct bnx_direct_alignment *out);
  * @param bytes at most so many; UINT64_MAX: to the end.
  * Returns how many were copied: fewer at the end of `from`, or before an error (the next call says
  * which); -errno when nothing was; -ECANCELED, -ETIMEDOUT: a cancel ends it between two pieces of
- * 8 MiB, and where it waits for a pipe or a socket. -EPERM off a task. Context: task, suspends.
+ * 8 MiB, and where it waits for a pipe or a socket. -EAGAIN, -ENOMEM: no thread to do it. -EPERM
+ * off a task. Context: task, suspends.
  */
 BNX_API int64_t bnx_copy_file(int from, off_t *from_offset, int to, off_t *to_offset,
                               uint64_t bytes);

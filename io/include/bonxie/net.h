@@ -83,7 +83,8 @@ BNX_API ssize_t bnx_recv(int fd, void *buffer, size_t bytes, int flags);
 /**
  * Sends up to so many bytes, as send(2) with MSG_NOSIGNAL: the first count the socket accepts.
  * Returns as bnx_recv; -EPIPE when the peer is gone.
- * Context: task, suspends when the socket is full.
+ * Context: task, suspends when the socket is full, and where many tasks send at once: then the
+ * worker's sends go to the kernel together. Not in a task of class LATENCY.
  */
 BNX_API ssize_t bnx_send(int fd, const void *buffer, size_t bytes, int flags);
 
@@ -96,6 +97,21 @@ BNX_API ssize_t bnx_recv_exact(int fd, void *buffer, size_t bytes);
 
 /** Sends everything. Returns bytes, or as bnx_recv_exact. */
 BNX_API ssize_t bnx_send_all(int fd, const void *buffer, size_t bytes);
+
+/**
+ * Sends everything, and copies nothing where it can: the kernel reads the buffer while it sends, so
+ * the call returns only when the peer has acknowledged what the socket has taken, and the buffer is
+ * the caller's again. For large buffers that leave the machine: within it the kernel copies them
+ * all the same.
+ * A peer that does not read holds the call. A cancel, a deadline, a stop and bnx_close end what has
+ * not been taken yet; what has been taken ends with its acknowledgement, or with the connection,
+ * and the socket option TCP_USER_TIMEOUT bounds that.
+ * As bnx_send_all on epoll, for a socket that cannot (a unix socket), and where less memory may be
+ * locked than is sent (RLIMIT_MEMLOCK).
+ * @param bytes beyond 2 GiB no more than that is sent.
+ * Returns as bnx_send_all. Context: task, suspends.
+ */
+BNX_API ssize_t bnx_send_zerocopy(int fd, const void *buffer, size_t bytes);
 
 /** As shutdown(2). Returns 0 or -errno. Context: anywhere; never suspends. */
 BNX_API int bnx_shutdown(int fd, int how);

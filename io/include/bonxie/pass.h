@@ -25,7 +25,7 @@ BNX_EXTERN_C_BEGIN
 
 /* Who is at the other end, as the kernel knows it. */
 struct bnx_credentials {
-    pid_t pid;
+    pid_t pid; /* 0: of a namespace whose processes are not to be seen here */
     uid_t uid;
     gid_t gid;
 };

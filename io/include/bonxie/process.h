@@ -72,8 +72,8 @@ struct bnx_process;
  *   run its deferred functions. Untouched on failure.
  * Returns 0: the program runs. -ENOENT, -EACCES, -ENOEXEC, ... : as execve(2) or chdir(2) said;
  * -EMFILE, -ENFILE, -ENOMEM, -EAGAIN (RLIMIT_NPROC, or no thread to start it from), -EBADF (a given
- * descriptor); -EINVAL (options); -EPERM: off a task, or the scope is not the caller's own;
- * -ECANCELED, -ETIMEDOUT: nothing was started.
+ * descriptor); -ECHILD (it has ended and was reaped by somebody else); -EINVAL (options); -EPERM:
+ * off a task, or the scope is not the caller's own; -ECANCELED, -ETIMEDOUT: nothing was started.
  * Context: task, suspends: a thread of the pool sleeps until the program has been loaded.
  */
 BNX_API int bnx_process_spawn(struct bnx_scope *scope, const struct bnx_process_options *options,

@@ -12,7 +12,7 @@
  * listeners close, connections that were waiting to be accepted still get their handler, handlers
  * have drain_ns to finish, and what is left is cancelled. They do not see the cancel before that:
  * their calls wait as ever. So whoever waits for a peer that says nothing is told by
- * BNX_SERVE_END_INPUT, or looks at `draining`.
+ * BNX_SERVE_END_INPUT or BNX_SERVE_CANCEL, or looks at `draining`.
  *
  * Restart without a refused connection: a listening socket is a queue in the kernel that lives as
  * long as somebody holds it, so the old program gives it to the new one and then ends.
@@ -20,8 +20,8 @@
  *     holds the socket between the two.
  *   - Without: the program keeps the listeners that on_listening tells it, starts its successor
  *     with bnx_listen_handover and cancels its bnx_serve. The successor finds the listeners by
- *     bnx_listen_inherited and serves them (options.listeners). Those that come meanwhile wait in
- *     the queue, or either of the two accepts them.
+ *     bnx_listen_inherited and serves them (options.listeners, BNX_SERVE_TAKE_LISTENERS). Those
+ *     that come meanwhile wait in the queue, or either of the two accepts them.
  */
 #ifndef BONXIE_SERVE_H
 #define BONXIE_SERVE_H
@@ -51,9 +51,15 @@ enum bnx_serve_flags {
                                        connections, and a worker that is busy keeps those of its
                                        listener waiting. Not of unix sockets and given listeners:
                                        there it says nothing */
-    BNX_SERVE_END_INPUT = 1u << 1   /* when the drain begins the receiving side of each connection
+    BNX_SERVE_END_INPUT = 1u << 1,  /* when the drain begins the receiving side of each connection
                                        is shut down: its handler gets what has arrived, then the
                                        end of the stream */
+    BNX_SERVE_CANCEL = 1u << 2,     /* when the drain begins handlers see the cancel. What they owe
+                                       all the same they do in a shield (scope.h), whose grace is
+                                       drain_ns unless it says otherwise */
+    BNX_SERVE_TAKE_LISTENERS = 1u << 3 /* given listeners end as opened ones do: when the drain
+                                          begins who waits in their queues gets a handler, and they
+                                          are closed. When `draining` is not set they are not */
 };
 
 /* Zeroed means defaults. */
@@ -70,7 +76,7 @@ struct bnx_serve_options {
     int backlog;                /* of the queue; 0 = 4096 */
     unsigned mode;              /* of a unix socket's file; 0 = as the umask says */
     const int *listeners;       /* to serve instead of an address: non-blocking listening sockets.
-                                   Borrowed, not closed at the end */
+                                   Borrowed, but for BNX_SERVE_TAKE_LISTENERS */
     size_t listener_count;      /* of listeners */
     /* Called once by the calling task before the first connection is accepted, with the listeners:
      * tells the port that 0 became. < 0 ends the service, which returns it. NULL = none */

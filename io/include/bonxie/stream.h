@@ -57,6 +57,9 @@ struct bnx_transport_ops {
     /** The descriptor, where the stream's bytes are exactly those of a descriptor; else -1. NULL:
      * -1. Never suspends. */
     int (*fd)(void *transport);
+    /** Non-zero: a write that has failed may have begun, and the next one must bring the same bytes
+     * again, with more behind them or not. (What is written goes through the stream's buffer.) */
+    int repeats_writes;
 };
 
 /* Zeroed means defaults. */
@@ -213,7 +216,8 @@ BNX_API size_t bnx_stream_unsent(const struct bnx_stream *stream);
  * both are non-blocking sockets or pipes and much comes at a time, the kernel moves them by
  * splice(2), not through the process.
  * @param bytes_max SIZE_MAX = to the end.
- * Returns the count: so many bytes were taken from the one and sent to the other, and not one more.
+ * Returns the count: so many bytes were taken from the one and sent to the other, and not one more
+ * (where its transport repeats writes, an error may leave the last of them in the write buffer).
  * 0: the end, or bytes_max is 0. An error or a cancel as with bnx_stream_read and bnx_stream_write:
  * call it until it returns no more than 0 to know why it has ended. from and to may be one stream.
  * Outside bnx_main a splice to a socket that was reset may raise SIGPIPE, where a worker takes it.

@@ -38,9 +38,9 @@ enum bnx_tls_verify {
 /* Zeroed means defaults. Strings are borrowed for the call. */
 struct bnx_tls_options {
     const char *certificate_file; /* PEM, the chain included; a server needs one */
-    const char *key_file;         /* PEM; NULL: in certificate_file */
+    const char *key_file;         /* PEM, under no passphrase; NULL: in certificate_file */
     const char *authorities_file; /* PEM of those who may sign the peer's; NULL: the system's */
-    const char *alpn;             /* protocols by preference, "h2,http/1.1"; NULL: none */
+    const char *alpn; /* protocols by preference, "h2,http/1.1", of 31 bytes at most; NULL: none */
     enum bnx_tls_verify verify;
     int no_tls_1_2; /* non-zero: TLS 1.3 alone */
 };
@@ -60,7 +60,8 @@ struct bnx_tls_info {
  * @param out_tls receives it; free with bnx_tls_destroy when no handshake runs any more. Streams
  *   may outlive it.
  * Returns 0; -ENOENT, -EACCES: a file cannot be read; -EINVAL: it is no certificate or key, or they
- * do not fit; -ENOMEM. Context: anywhere; reads files, so before many wait for it.
+ * do not fit, or the options are wrong; -ENOMEM. Context: anywhere; reads files, so before many
+ * wait for it.
  */
 BNX_API int bnx_tls_client_create(const struct bnx_tls_options *options, struct bnx_tls **out_tls);
 
@@ -82,13 +83,15 @@ BNX_API void bnx_tls_destroy(struct bnx_tls *tls);
 /**
  * Makes a client's handshake on a connected stream socket and opens a stream on it.
  * @param fd taken over on success, still the caller's after an error: then only to be closed.
- * @param host the name or address that the certificate must be for, and the session's key; not
- *   NULL.
- * @param options of the stream; NULL for defaults.
+ * @param host the name or address that the certificate must be for, and the session's key; neither
+ *   NULL nor empty, not longer than 255 bytes, with no dot at its begin.
+ * @param options of the stream; NULL for defaults. With keep_open the descriptor is the caller's
+ *   again when the stream is closed.
  * @param out_info filled, also on failure; may be NULL.
  * Returns 0; -EACCES: the peer's certificate was refused, or ours by the peer; -EPROTO: no common
  * protocol, or no TLS at all; -ECONNRESET: the peer went away; -ECANCELED, -ETIMEDOUT, -EPERM off a
- * task; -ENOMEM; the socket's error. Context: task, suspends.
+ * task; -EINVAL: the host, the options, or a server's; -ENOMEM; the socket's error. Context: task,
+ * suspends.
  */
 BNX_API int bnx_tls_connect(struct bnx_tls *client, int fd, const char *host,
                             const struct bnx_stream_options *options,

@@ -42,6 +42,10 @@ struct bnx_options {
         worker_count; /* 0 = the CPUs this process may use (affinity, cgroup quota), at most 256 */
     enum bnx_driver_kind driver; /* what the workers park on */
     uint64_t spin_ns; /* an idle worker spins so long before it parks; 0 = adaptive, up to 20 us */
+    uint64_t min_wait_ns; /* for throughput: an idle worker sleeps until 8 operations, or all it
+                           * has, have completed, or so long until one has; 0 = until one has.
+                           * Wakes, timers and cancels do not wait, and nobody spins. Left aside on
+                           * epoll, by guests, before Linux 6.12. Measure: it may cost CPU */
     enum bnx_stack_class stack; /* of tasks that do not say; 0 = 256 KiB of address space */
     uint32_t tasks_max; /* live tasks, at most; 0 = 16,777,216. Beyond it a spawn is -EAGAIN */
     uint32_t offload_threads_max; /* of the pool behind bnx_offload; 0 = 64 */
