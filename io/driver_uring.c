@@ -174,18 +174,11 @@ static void retry_later(struct uring_driver *self, struct bnx_task *task, uint64
 static bool uring_cancel(struct bnx_driver *driver, struct bnx_task *task, void *op,
                          uint64_t sequence) {
     struct uring_driver *self = uring_of(driver);
-    if (BNX_PLANT(cancel_dropped_when_full)) {
-        struct io_uring_sqe *unreserved = bnx_ring_take(&self->ring, false);
-        if (unreserved != NULL) {
-            io_uring_prep_cancel64(unreserved, user_data_of(op, KIND_OP, sequence), 0);
-            unreserved->user_data = user_data_of(task, KIND_CANCEL, sequence);
-            bnx_ring_put(&self->ring);
-        }
-        return true;
-    }
-    struct io_uring_sqe *sqe = take_for_cancel(self);
+    bool is_planted = BNX_PLANT(cancel_dropped_when_full);
+    struct io_uring_sqe *sqe =
+        is_planted ? bnx_ring_take(&self->ring, false) : take_for_cancel(self);
     if (sqe == NULL) {
-        return false; /* the CQ overflows: room comes with the next reap */
+        return is_planted; /* the CQ overflows: room comes with the next reap */
     }
     be_prompt(self);
     io_uring_prep_cancel64(sqe, user_data_of(op, KIND_OP, sequence), 0);
@@ -266,6 +259,14 @@ static void complete_op(struct uring_driver *self, const struct completion *comp
     bnx_op_complete(op, completion->result, completion->flags);
 }
 
+/* Whether there is nothing left to cancel. Who ends a wanted op holds the service: it is there. */
+static bool is_past_cancel(struct uring_driver *self, struct bnx_task *task, uint64_t sequence) {
+    bnx_worker_service_enter(self->io.base.worker);
+    bool is_past = !bnx_op_is_cancel_wanted(task, sequence) || bnx_op_is_only_notified(task->op);
+    bnx_worker_service_leave(self->io.base.worker);
+    return is_past;
+}
+
 /* Everything but ops; the owner alone. */
 static void handle_for_owner(struct uring_driver *self, const struct completion *completion) {
     switch ((enum completion_kind)(completion->user_data & KIND_MASK)) {
@@ -282,7 +283,7 @@ static void handle_for_owner(struct uring_driver *self, const struct completion 
         bool is_settled = completion->result != -EALREADY && completion->result != -ENOENT;
         uint64_t sequence = sequence_of(task);
         if (!is_settled && (sequence & 0xffff) == completion->user_data >> POINTER_BITS &&
-            bnx_op_is_cancel_wanted(task, sequence)) {
+            !is_past_cancel(self, task, sequence)) {
             if (BNX_PLANT(cancel_already_is_done)) {
                 bnx_op_complete(task->op, -ECANCELED, 0);
                 break;
@@ -304,16 +305,19 @@ static void handle_for_owner(struct uring_driver *self, const struct completion 
     }
 }
 
-/* A completion of an op. False: it is the first of two (op.h), and the op is still in flight, but
- * at its descriptor no more; the second is given the first one's result. Under the service lock. */
+/* A completion of an op. False: it is the first of two (op.h), and the op is still in flight, but,
+ * once it has sent something, at its descriptor no more; the second is given the first one's
+ * result. Under the service lock. */
 static bool take_op(struct uring_driver *self, struct completion *completion) {
     struct bnx_op *op = pointer_of(completion->user_data);
     bnx_tsan_acquire(op);
     if ((completion->flags & IORING_CQE_F_MORE) != 0 && !BNX_PLANT(zerocopy_no_notification)) {
         check_sequence(op, completion);
         op->result = completion->result;
-        bnx_fd_counts_sub(&self->counts, op->fd);
-        op->fd = -1;
+        if (completion->result >= 0) {
+            bnx_fd_counts_sub(&self->counts, op->fd);
+            op->fd = -1;
+        }
         return false;
     }
     if ((completion->flags & IORING_CQE_F_NOTIF) != 0) {

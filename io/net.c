@@ -333,7 +333,7 @@ ssize_t bnx_send_zerocopy(int fd, const void *buffer, size_t bytes) {
                         .bytes = bytes < TRANSFER_BYTES_MAX ? bytes : TRANSFER_BYTES_MAX,
                         .flags = MSG_WAITALL | MSG_NOSIGNAL};
     ssize_t sent = bnx_op_run(&op, BNX_WAIT_SEND);
-    return needs_copy(sent) ? bnx_send_all(fd, buffer, bytes) : sent;
+    return needs_copy(sent) && !op.is_closed ? bnx_send_all(fd, buffer, bytes) : sent;
 }
 
 int bnx_shutdown(int fd, int how) {

@@ -7,12 +7,19 @@
 
 #include "io/hint.h"
 
+#include "runtime/clock.h"
+
 #include <errno.h>
 
 /* An operation on one of the kernel's own threads that a cancel's signal has interrupted may end
  * with a code that is the kernel's alone, ERESTARTSYS and its like: to us it is an interruption. */
 #define RESTART_FIRST 512
 #define RESTART_LAST 516
+
+/* How often an op is begun again that the kernel has ended unasked; who can have no thread for it
+ * has none after that. */
+#define AGAIN_MAX 8
+#define AGAIN_NAP_NS BNX_NS_PER_MS
 
 static bool is_interrupted(int32_t result) {
     return result == -EINTR || (result <= -RESTART_FIRST && result >= -RESTART_LAST &&
@@ -74,21 +81,28 @@ static int run_once(struct bnx_task *self, struct bnx_op *op, enum bnx_wait_reas
 }
 
 /* Whether the kernel has ended it for reasons of its own: a signal came while it waited, or while a
- * thread was started for it, which the kernel calls a cancel. */
+ * thread was started for it, which the kernel calls a cancel; or it can start none. What has been
+ * seen of a connect cannot be asked for again. */
 static bool is_unasked(struct bnx_task *self, const struct bnx_op *op) {
     bool is_ended = op->result == -ECANCELED || op->result == -EINTR;
-    return is_ended && op->kind != BNX_OP_RAW && !op->is_closed &&
-           bnx_task_cancel_check(self) == 0 && !BNX_PLANT(op_unasked_is_told);
+    bool is_repeatable = op->kind != BNX_OP_RAW && op->kind != BNX_OP_CONNECT;
+    return is_ended && is_repeatable && !op->is_closed && bnx_task_cancel_check(self) == 0 &&
+           !BNX_PLANT(op_unasked_is_told);
 }
 
 ssize_t bnx_op_run_in_flight(struct bnx_task *self, struct bnx_op *op,
                              enum bnx_wait_reason reason) {
-    do { /* ends: signals do not come at each start */
-        int error = run_once(self, op, reason);
-        if (error != 0) {
-            return error;
+    int error = run_once(self, op, reason);
+    for (int again = 0; error == 0 && is_unasked(self, op); again++) {
+        if (again == AGAIN_MAX) {
+            return op->result == -ECANCELED ? -EAGAIN : op->result;
         }
-    } while (is_unasked(self, op));
+        bnx_task_nap(self, AGAIN_NAP_NS);
+        error = run_once(self, op, reason);
+    }
+    if (error != 0) {
+        return error;
+    }
     bool is_lost = BNX_PLANT(cancel_beats_success) && bnx_task_cancel_check(self) != 0;
     if (op->result == -ECANCELED || op->result == -EINTR || is_lost) {
         return explain_cancel(self, op);

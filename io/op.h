@@ -89,6 +89,12 @@ struct bnx_io_driver {
     struct bnx_busy busy; /* never on epoll; owner */
 };
 
+/** Whether it is a zero-copy send that has only to wait for its notification. Under the service
+ * lock. */
+static inline bool bnx_op_is_only_notified(const struct bnx_op *op) {
+    return op->kind == BNX_OP_SEND_ZEROCOPY && op->fd < 0;
+}
+
 /* What the drivers of io/ can do beyond the port. */
 struct bnx_io_ops {
     struct bnx_driver_ops port;

@@ -14,6 +14,9 @@
 /* io-wq threads of one ring: the kernel's default is the user's process limit. */
 #define WORKERS_BOUNDED 16u
 #define WORKERS_UNBOUNDED 64u
+/* For ever, where a timeout is needed: a sleep for several without one ends after the least time,
+ * although nothing has come. */
+#define LONG_NS (3600 * BNX_NS_PER_S)
 #define PROBED (IORING_OP_SEND_ZC + 1) /* opcodes that are asked for: the first so many */
 
 static const unsigned setup_flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
@@ -162,18 +165,21 @@ int bnx_ring_wait(struct bnx_ring *ring, const struct bnx_ring_sleep *sleep) {
     struct __kernel_timespec timeout = {0, 0};
     struct bnx_ring_wait_arg arg;
     memset(&arg, 0, sizeof(arg));
-    uint64_t left_ns = UINT64_MAX;
+    uint64_t left_ns = LONG_NS;
     if (sleep->deadline_ns != BNX_NEVER_NS) {
         uint64_t now_ns = bnx_clock_now();
         if (sleep->deadline_ns <= now_ns) {
             return bnx_ring_flush(ring); /* a wait with a zero timeout sleeps for 8 us */
         }
         left_ns = sleep->deadline_ns - now_ns;
+    }
+    bool is_for_several = sleep->completions > 1;
+    if (sleep->deadline_ns != BNX_NEVER_NS || is_for_several) {
         timeout.tv_sec = (int64_t)(left_ns / BNX_NS_PER_S);
         timeout.tv_nsec = (long long)(left_ns % BNX_NS_PER_S);
         arg.timeout = (uint64_t)(uintptr_t)&timeout;
     }
-    if (sleep->completions > 1) { /* the kernel would sleep so long also past its timeout */
+    if (is_for_several) { /* the kernel would sleep so long also past its timeout */
         bool is_short = sleep->min_wait_ns < left_ns || BNX_PLANT(min_wait_past_deadline);
         uint64_t min_wait_us = (is_short ? sleep->min_wait_ns : left_ns) / BNX_NS_PER_US;
         arg.min_wait_us = min_wait_us < UINT32_MAX ? (uint32_t)min_wait_us : UINT32_MAX;

@@ -35,9 +35,10 @@ static int watch(void *arg) {
     struct bnx_poller *poller = poller_of(bnx_worker_current());
     CHECK_EQ(bnx_poller_open(poller), 0);
     struct bnx_poller *held = NULL;
-    CHECK_EQ(bnx_poller_wait(poller, watcher->fd, POLLIN, BNX_WAIT_TEST, &held), watcher->expected);
+    int fd = watcher->fd; /* who closes it forgets it */
+    CHECK_EQ(bnx_poller_wait(poller, fd, POLLIN, BNX_WAIT_TEST, &held), watcher->expected);
     CHECK(held == (watcher->expected > 0 ? poller : NULL));
-    bnx_poller_let_go(&held, watcher->fd);
+    bnx_poller_let_go(&held, fd);
     return 0;
 }
 
