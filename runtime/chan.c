@@ -99,21 +99,34 @@ static inline void copy_item(const struct bnx_chan *chan, void *to, const void *
     }
 }
 
-static inline unsigned char *slot(struct bnx_chan *chan, size_t index) {
-    return chan->items + index * chan->elem_bytes;
+static inline unsigned char *slot(struct bnx_chan *chan, size_t index, size_t elem_bytes) {
+    return chan->items + index * elem_bytes;
+}
+
+/* Where the next item goes. There must be room. */
+static inline unsigned char *tail_slot(struct bnx_chan *chan, size_t elem_bytes) {
+    size_t room = chan->capacity - chan->first;
+    size_t index = chan->count < room ? chan->first + chan->count : chan->count - room;
+    return slot(chan, index, elem_bytes);
+}
+
+static inline void count_items(struct bnx_chan *chan, size_t count) {
+    bnx_store_relaxed(&chan->count, count); /* L1 orders it */
+}
+
+static inline void drop_first(struct bnx_chan *chan) {
+    chan->first = chan->first + 1 == chan->capacity ? 0 : chan->first + 1;
+    count_items(chan, chan->count - 1);
 }
 
 static inline void buffer_push(struct bnx_chan *chan, const void *item) {
-    size_t room = chan->capacity - chan->first;
-    size_t index = chan->count < room ? chan->first + chan->count : chan->count - room;
-    copy_item(chan, slot(chan, index), item);
-    bnx_store_relaxed(&chan->count, chan->count + 1); /* L1 orders it */
+    copy_item(chan, tail_slot(chan, chan->elem_bytes), item);
+    count_items(chan, chan->count + 1);
 }
 
 static inline void buffer_pop(struct bnx_chan *chan, void *out_item) {
-    copy_item(chan, out_item, slot(chan, chan->first));
-    chan->first = chan->first + 1 == chan->capacity ? 0 : chan->first + 1;
-    bnx_store_relaxed(&chan->count, chan->count - 1); /* L1 orders it */
+    copy_item(chan, out_item, slot(chan, chan->first, chan->elem_bytes));
+    drop_first(chan);
 }
 
 /* Claims the longest waiting party of a queue; NULL: nobody waits. As bnx_waiter_list_claim, which
@@ -285,22 +298,13 @@ static BNX_NOINLINE int transfer_on_thread(struct bnx_chan *chan, enum bnx_chan_
     return result;
 }
 
-/* Inlined into each of the two directions. */
-static BNX_ALWAYS_INLINE int transfer(struct bnx_chan *chan, enum bnx_chan_direction direction,
-                                      void *item) {
-    struct bnx_worker *worker = bnx_worker_current();
-    struct bnx_task *self = worker != NULL ? worker->current : NULL;
-    if (bnx_unlikely(self == NULL)) {
-        return transfer_on_thread(chan, direction, item);
-    }
-    int result = bnx_task_cancel_check(self);
-    if (bnx_unlikely(result != 0)) {
-        return result;
-    }
+/* Transfers, or waits until that can be done. Entered with the lock held, which it releases. */
+static BNX_ALWAYS_INLINE int finish_locked(struct bnx_chan *chan, enum bnx_chan_direction direction,
+                                           void *item, struct bnx_worker *worker) {
     struct bnx_wakee wakee = {NULL, NULL};
-    bnx_lock_acquire(&chan->lock); /* L1 */
+    int result;
     if (!take_locked(chan, direction, item, &result, &wakee)) {
-        struct bnx_sleeper sleeper = {.task = self};
+        struct bnx_sleeper sleeper = {.task = worker->current};
         return wait_locked(chan, direction, &sleeper, item);
     }
     bnx_lock_release(&chan->lock); /* L1 */
@@ -311,6 +315,68 @@ static BNX_ALWAYS_INLINE int transfer(struct bnx_chan *chan, enum bnx_chan_direc
     }
     bnx_worker_spend(worker); /* it has not suspended since it asked */
     return result;
+}
+
+/* Out of line, one for each direction. */
+static BNX_NOINLINE int finish_send(struct bnx_chan *chan, void *item, struct bnx_worker *worker) {
+    return finish_locked(chan, BNX_CHAN_SEND, item, worker);
+}
+
+static BNX_NOINLINE int finish_recv(struct bnx_chan *chan, void *item, struct bnx_worker *worker) {
+    return finish_locked(chan, BNX_CHAN_RECV, item, worker);
+}
+
+/* The same from the look at the cancel state on. */
+static BNX_NOINLINE int transfer_checked(struct bnx_chan *chan, enum bnx_chan_direction direction,
+                                         void *item, struct bnx_worker *worker) {
+    struct bnx_task *self = worker->current;
+    int result = bnx_task_cancel_is_new(self) ? bnx_task_cancel_check_slow(self) : 0;
+    if (result != 0) {
+        return result;
+    }
+    bnx_lock_acquire(&chan->lock); /* L1 */
+    return direction == BNX_CHAN_SEND ? finish_send(chan, item, worker)
+                                      : finish_recv(chan, item, worker);
+}
+
+static BNX_NOINLINE int yield_transferred(void) {
+    bnx_yield();
+    return 0;
+}
+
+/*
+ * The usual one: a task's, with nothing cancelled lately, an item of eight bytes, the lock free,
+ * nobody waiting on the other side, and room or an item. All else leaves by a tail call: so this
+ * needs no frame, and takes half the instructions of the general way. Inlined into both directions.
+ */
+static BNX_ALWAYS_INLINE int transfer(struct bnx_chan *chan, enum bnx_chan_direction direction,
+                                      void *item) {
+    struct bnx_worker *worker = bnx_worker_current();
+    struct bnx_task *self = worker != NULL ? worker->current : NULL;
+    if (bnx_unlikely(self == NULL)) {
+        return transfer_on_thread(chan, direction, item);
+    }
+    BNX_SUSPENSION(self);
+    if (bnx_unlikely(bnx_task_cancel_is_new(self) || !bnx_lock_try(&chan->lock))) {
+        return transfer_checked(chan, direction, item, worker);
+    }
+    bool is_send = direction == BNX_CHAN_SEND;
+    if (bnx_unlikely(chan->elem_bytes != sizeof(uint64_t) || item == NULL ||
+                     (is_send ? chan->is_closed != 0 || chan->receivers.first != NULL ||
+                                    chan->count >= chan->capacity
+                              : chan->senders.first != NULL || chan->count == 0))) {
+        return is_send ? finish_send(chan, item, worker) : finish_recv(chan, item, worker);
+    }
+    if (is_send) {
+        memcpy(tail_slot(chan, sizeof(uint64_t)), item, sizeof(uint64_t));
+        count_items(chan, chan->count + 1);
+    } else {
+        memcpy(item, slot(chan, chan->first, sizeof(uint64_t)), sizeof(uint64_t));
+        drop_first(chan);
+    }
+    bnx_lock_release(&chan->lock); /* L1 */
+    bool is_spent = --worker->budget <= 0 && !BNX_PLANT(sched_no_budget);
+    return bnx_unlikely(is_spent) ? yield_transferred() : 0;
 }
 
 /* Read only: a sender's item is not written through this pointer. */

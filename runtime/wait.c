@@ -54,8 +54,11 @@ const char *bnx_wait_reason_name(enum bnx_wait_reason reason) {
 
 /* ---- The cancel check ---- */
 
-int bnx_task_cancel_check_slow(struct bnx_task *self, uint64_t epoch) {
+int bnx_task_cancel_check_slow(struct bnx_task *self) {
     struct bnx_cancel_found found;
+    /* T2: the canceller sets its flag before it bumps the epoch, so the walk sees a flag of the
+     * epoch read before it. */
+    uint64_t epoch = bnx_task_cancel_epoch(self);
     if (!bnx_cancel_find(self, &found)) {
         self->cancel_seen = epoch;
         return 0;

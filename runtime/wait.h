@@ -11,7 +11,18 @@
 #include "runtime/task_pvt.h"
 
 /** The rest of bnx_task_cancel_check: something was cancelled lately, maybe not this task. */
-int bnx_task_cancel_check_slow(struct bnx_task *self, uint64_t epoch) BNX_COLD;
+int bnx_task_cancel_check_slow(struct bnx_task *self) BNX_COLD;
+
+/** The runtime's first word is the cancel epoch (runtime_pvt.h). */
+static inline uint64_t bnx_task_cancel_epoch(const struct bnx_task *self) {
+    return bnx_load_seq_cst((const uint64_t *)(const void *)self->runtime); /* T2 */
+}
+
+/** Whether anything was cancelled since bnx_task_cancel_check last returned 0; if not, it returns 0
+ * now. For a fast way that leaves all else to a slow one. */
+static inline bool bnx_task_cancel_is_new(const struct bnx_task *self) {
+    return bnx_task_cancel_epoch(self) != self->cancel_seen;
+}
 
 /**
  * The check that every suspending call makes on entry.
@@ -19,11 +30,7 @@ int bnx_task_cancel_check_slow(struct bnx_task *self, uint64_t epoch) BNX_COLD;
  */
 static inline int bnx_task_cancel_check(struct bnx_task *self) {
     BNX_SUSPENSION(self);
-    /* The runtime's first word is the cancel epoch (runtime_pvt.h). The canceller sets its flag
-     * before it bumps the epoch, so a flag of the epoch read here is seen by the walk that
-     * follows. */
-    uint64_t epoch = bnx_load_seq_cst((const uint64_t *)(const void *)self->runtime); /* T2 */
-    return bnx_likely(epoch == self->cancel_seen) ? 0 : bnx_task_cancel_check_slow(self, epoch);
+    return bnx_likely(!bnx_task_cancel_is_new(self)) ? 0 : bnx_task_cancel_check_slow(self);
 }
 
 /** Returns the sequence number that the next bnx_wait_publish of this task will use. */

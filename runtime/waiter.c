@@ -67,9 +67,13 @@ int bnx_sleeper_begin(struct bnx_sleeper *sleeper) {
     if (bnx_unlikely(task == NULL)) {
         return begin_thread(sleeper);
     }
-    sleeper->sequence = bnx_wait_next_sequence(task);
     int error = bnx_wait_publish(task);
-    return error < 0 ? error : 0; /* 1: a canceller has it already, which sleep will say */
+    if (bnx_unlikely(error < 0)) {
+        return error;
+    }
+    /* Relaxed: only the task bumps it. Nobody has the sleeper yet, so nobody misses it until now. */
+    sleeper->sequence = BNX_WAIT_SEQUENCE(bnx_load_relaxed(&task->wait));
+    return 0; /* after a 1 too: a canceller has it already, which sleep will say */
 }
 
 int bnx_sleeper_begin_always(struct bnx_sleeper *sleeper) {
@@ -77,8 +81,7 @@ int bnx_sleeper_begin_always(struct bnx_sleeper *sleeper) {
     if (sleeper->task == NULL) {
         return begin_thread(sleeper);
     }
-    sleeper->sequence = bnx_wait_next_sequence(sleeper->task);
-    (void)bnx_wait_publish_always(sleeper->task);
+    sleeper->sequence = bnx_wait_publish_always(sleeper->task);
     return 0;
 }
 
