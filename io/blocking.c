@@ -134,7 +134,7 @@ bool bnx_blocking_close_fd(struct bnx_blocking *blocking, int fd) {
     struct bnx_blocking_op *record;
     bnx_lock_acquire(&blocking->lock); /* K2 */
     CK_LIST_FOREACH(record, &blocking->ops, at) {
-        if (record->op->fd == fd) {
+        if (bnx_op_is_at(record->op, fd)) {
             is_any = true;
             record->is_closed = true;
             interrupt(record);

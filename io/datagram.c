@@ -291,6 +291,27 @@ static bool must_wait(int result) {
     return result == -EAGAIN || result == -EINTR;
 }
 
+/* Each wait and each try follow something: a step, in which the task waits at this descriptor. */
+static int transfer_later(struct bnx_task *self, int fd, struct bnx_datagram *batch, int count,
+                          bool is_send) {
+    struct bnx_fd_steps steps;
+    int found = 0;
+    bnx_fd_steps_init(&steps, BNX_PLANT(batch_is_unseen) ? -1 : fd);
+    int error = bnx_fd_step_begin_here(&steps);
+    if (error != 0) {
+        return error;
+    }
+    int moved = -EAGAIN;
+    while (error == 0 && must_wait(moved)) { /* ends: with a result, or an error */
+        error = bnx_fd_steps_are_over(&steps) ? -EBADF : await(self, fd, is_send, &found);
+        if (error == 0) {
+            moved = transfer_now(fd, batch, count, is_send); /* another may have been faster */
+        }
+    }
+    bnx_fd_step_end(&steps);
+    return error != 0 ? error : moved;
+}
+
 int bnx_recv_batch(int fd, struct bnx_datagram *batch, int count) {
     int error;
     struct bnx_task *self = enter(&error);
@@ -298,13 +319,8 @@ int bnx_recv_batch(int fd, struct bnx_datagram *batch, int count) {
         return self == NULL ? error : -EINVAL;
     }
     int got = bnx_hint_has(fd, BNX_HINT_READABLE) ? transfer_now(fd, batch, count, false) : -EAGAIN;
-    int found = 0;
-    while (must_wait(got)) { /* ends: with data, or an error */
-        error = await(self, fd, false, &found);
-        if (error != 0) {
-            return error;
-        }
-        got = transfer_now(fd, batch, count, false); /* another may have taken it */
+    if (must_wait(got)) {
+        got = transfer_later(self, fd, batch, count, false);
     }
     bnx_hint_set(fd, BNX_HINT_READABLE, got == count);
     bnx_task_spend(self);
@@ -319,17 +335,12 @@ int bnx_send_batch(int fd, const struct bnx_datagram *batch, int count) {
     }
     struct bnx_datagram *items = (struct bnx_datagram *)(uintptr_t)batch; /* not written to */
     int sent = transfer_now(fd, items, count, true);
-    int found = 0;
-    while (must_wait(sent)) { /* ends: with room, or an error */
+    if (must_wait(sent)) {
         if (is_to_unix_name(&batch->address.storage, batch->address.bytes)) {
             ssize_t bytes = bnx_send_to(fd, batch->data, batch->bytes, &batch->address);
             return bytes < 0 ? (int)bytes : 1;
         }
-        error = await(self, fd, true, &found);
-        if (error != 0) {
-            return error;
-        }
-        sent = transfer_now(fd, items, count, true);
+        sent = transfer_later(self, fd, items, count, true);
     }
     bnx_task_spend(self);
     return sent;

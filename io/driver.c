@@ -4,13 +4,20 @@
 
 #include "runtime/compiler.h"
 
-void bnx_io_driver_init(struct bnx_io_driver *driver, const struct bnx_io_ops *ops,
-                        struct bnx_worker *worker) {
+uint32_t bnx_fd_closes[BNX_COUNTED_FDS];
+
+int bnx_io_driver_init(struct bnx_io_driver *driver, const struct bnx_io_ops *ops,
+                       struct bnx_worker *worker) {
     driver->base.ops = &ops->port;
     driver->base.worker = worker;
     driver->busy = (struct bnx_busy){0};
     bnx_poller_init(&driver->poller, worker);
     bnx_blocking_init(&driver->blocking);
+    return bnx_fd_counts_init(&driver->counts);
+}
+
+void bnx_io_driver_fini(struct bnx_io_driver *driver) {
+    bnx_fd_counts_fini(&driver->counts);
 }
 
 /* valgrind runs one thread at a time, and lets no other in while one is inside io_uring_enter(2):

@@ -114,12 +114,18 @@ static bool is_stream(int fd) {
 static ssize_t receive_all(struct bnx_task *self, struct bnx_op *op, enum bnx_wait_reason reason,
                            struct bnx_poller **held) {
     struct bnx_op part = *op;
+    struct bnx_fd_steps steps;
     size_t done = 0;
+    bnx_fd_steps_init(&steps, op->fd);
     part.flags &= ~MSG_WAITALL;
     while (done < op->bytes) { /* ends: progress, the end of the stream, or an error */
         part.buffer = (char *)op->buffer + done;
         part.bytes = op->bytes - done;
-        ssize_t got = try_until_done(self, &part, reason, held);
+        ssize_t got = bnx_fd_step_begin_here(&steps);
+        if (got == 0) {
+            got = try_until_done(self, &part, reason, held);
+            bnx_fd_step_end(&steps);
+        }
         if (got <= 0) {
             return done > 0 ? (ssize_t)done : got;
         }
@@ -235,6 +241,7 @@ static void epoll_close(struct bnx_driver *driver) {
     struct epoll_driver *self = epoll_of(driver);
     bnx_poller_fini(&self->io.poller);
     (void)bnx_os.close(self->wake_fd);
+    bnx_io_driver_fini(&self->io);
     bnx_os.release(self);
 }
 
@@ -261,18 +268,25 @@ static int epoll_open(const struct bnx_driver_config *config, struct bnx_worker 
         return -ENOMEM;
     }
     memset(self, 0, sizeof(*self));
-    bnx_io_driver_init(&self->io, &bnx_epoll_ops, worker);
-    self->io.base.poll_word = &self->never_changes;
-    int error = open_parts(self);
+    int error = bnx_io_driver_init(&self->io, &bnx_epoll_ops, worker);
     if (error != 0) {
-        bnx_os.release(self);
-        return error;
+        goto release;
+    }
+    self->io.base.poll_word = &self->never_changes;
+    error = open_parts(self);
+    if (error != 0) {
+        goto fini;
     }
     if (!config->is_guest) {         /* the thread is the host's */
         (void)bnx_os.timer_slack(1); /* refused: timers come a little late */
     }
     *out_driver = &self->io.base;
     return 0;
+fini:
+    bnx_io_driver_fini(&self->io);
+release:
+    bnx_os.release(self);
+    return error;
 }
 
 const struct bnx_io_ops bnx_epoll_ops = {

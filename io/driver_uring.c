@@ -32,7 +32,6 @@
  *   `deferred` is under the service lock.
  */
 #include "io/driver.h"
-#include "io/fd_counts.h"
 #include "io/prepare.h"
 #include "io/ring.h"
 
@@ -88,7 +87,6 @@ struct uring_driver {
     uint32_t deferred_count;     /* under the service lock */
     struct retry retries[RETRIES_MAX];
     struct completion deferred[DEFERRED_MAX];
-    struct bnx_fd_counts counts;              /* ops in flight */
     CK_LIST_HEAD(flying_list, bnx_op) flying; /* all ops in flight; under the service lock */
 };
 
@@ -106,10 +104,6 @@ static void *pointer_of(uint64_t user_data) {
 
 static uint64_t sequence_of(const struct bnx_task *task) {
     return BNX_WAIT_SEQUENCE(bnx_load_relaxed(&task->wait)); /* the op's: it is in flight */
-}
-
-static uint32_t uring_count_fd(const struct bnx_driver *driver, int fd) {
-    return bnx_fd_counts_get(&uring_of(driver)->counts, fd);
 }
 
 /* ---- Starting ---- */
@@ -132,7 +126,8 @@ static bool uring_start(struct bnx_driver *driver, struct bnx_op *op) {
     bnx_op_prepare(sqe, op);
     sqe->user_data = user_data_of(op, KIND_OP, sequence_of(op->task));
     bnx_tsan_release(op); /* the kernel hands it to whoever completes it, out of the tool's sight */
-    bnx_fd_counts_add(&self->counts, op->fd);
+    bnx_fd_counts_add(&self->io.counts, op->fd);
+    bnx_fd_counts_add(&self->io.counts, bnx_op_second_fd(op));
     (void)bnx_fetch_add_relaxed(&self->io.base.ops_in_flight, 1); /* a count */
     bnx_worker_service_enter(self->io.base.worker);
     CK_LIST_INSERT_HEAD(&self->flying, op, flying);
@@ -206,7 +201,7 @@ static void uring_cancel_fd(struct bnx_driver *driver, int fd) {
     struct bnx_op *op;
     bnx_worker_service_enter(self->io.base.worker);
     CK_LIST_FOREACH(op, &self->flying, flying) {
-        struct io_uring_sqe *sqe = op->fd == fd ? take_for_cancel(self) : NULL;
+        struct io_uring_sqe *sqe = bnx_op_is_at(op, fd) ? take_for_cancel(self) : NULL;
         if (sqe != NULL) { /* else the closer asks again */
             op->is_closed = true;
             be_prompt(self);
@@ -254,7 +249,8 @@ static void complete_op(struct uring_driver *self, const struct completion *comp
         bnx_op_is_cancel_wanted(op->task, sequence_of(op->task))) {
         return;
     }
-    bnx_fd_counts_sub(&self->counts, op->fd);
+    bnx_fd_counts_sub(&self->io.counts, op->fd);
+    bnx_fd_counts_sub(&self->io.counts, bnx_op_second_fd(op));
     (void)bnx_fetch_sub_relaxed(&self->io.base.ops_in_flight, 1); /* a count */
     bnx_op_complete(op, completion->result, completion->flags);
 }
@@ -314,8 +310,8 @@ static bool take_op(struct uring_driver *self, struct completion *completion) {
     if ((completion->flags & IORING_CQE_F_MORE) != 0 && !BNX_PLANT(zerocopy_no_notification)) {
         check_sequence(op, completion);
         op->result = completion->result;
-        if (completion->result >= 0) {
-            bnx_fd_counts_sub(&self->counts, op->fd);
+        if (completion->result >= 0 || BNX_PLANT(zerocopy_failure_lets_go)) {
+            bnx_fd_counts_sub(&self->io.counts, op->fd);
             op->fd = -1;
         }
         return false;
@@ -520,21 +516,16 @@ static void uring_close(struct bnx_driver *driver) {
     bnx_poller_fini(&self->io.poller);
     bnx_ring_fini(&self->ring);
     (void)bnx_os.close(self->wake_fd);
-    bnx_fd_counts_fini(&self->counts);
+    bnx_io_driver_fini(&self->io);
     bnx_os.release(self);
 }
 
 static int open_parts(struct uring_driver *self) {
-    int error = bnx_fd_counts_init(&self->counts);
-    if (error != 0) {
-        return error;
-    }
     self->wake_fd = bnx_os.eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (self->wake_fd < 0) {
-        error = self->wake_fd;
-        goto drop_counts;
+        return self->wake_fd;
     }
-    error = bnx_ring_init(&self->ring);
+    int error = bnx_ring_init(&self->ring);
     if (error != 0) {
         goto close_wake;
     }
@@ -551,8 +542,6 @@ close_ring:
     bnx_ring_fini(&self->ring);
 close_wake:
     (void)bnx_os.close(self->wake_fd);
-drop_counts:
-    bnx_fd_counts_fini(&self->counts);
     return error;
 }
 
@@ -563,18 +552,25 @@ static int uring_open(const struct bnx_driver_config *config, struct bnx_worker 
         return -ENOMEM;
     }
     memset(self, 0, sizeof(*self));
-    bnx_io_driver_init(&self->io, &bnx_uring_ops, worker);
     CK_LIST_INIT(&self->flying);
     self->min_wait_ns = config->is_guest ? 0 : config->min_wait_ns;
-    int error = open_parts(self);
+    int error = bnx_io_driver_init(&self->io, &bnx_uring_ops, worker);
     if (error != 0) {
-        bnx_os.release(self);
-        return error;
+        goto release;
+    }
+    error = open_parts(self);
+    if (error != 0) {
+        goto fini;
     }
     self->io.base.poll_word = self->ring.uring.cq.ktail;
     self->io.base.poll_seen = bnx_load_relaxed(self->ring.uring.cq.khead); /* ours */
     *out_driver = &self->io.base;
     return 0;
+fini:
+    bnx_io_driver_fini(&self->io);
+release:
+    bnx_os.release(self);
+    return error;
 }
 
 const struct bnx_io_ops bnx_uring_ops = {
@@ -594,5 +590,4 @@ const struct bnx_io_ops bnx_uring_ops = {
     .make_room = uring_make_room,
     .start = uring_start,
     .cancel_fd = uring_cancel_fd,
-    .count_fd = uring_count_fd,
 };

@@ -172,8 +172,10 @@ static size_t bytes_of(const struct iovec *parts, int count) {
 
 /* Reads part by part what follows the first `done` bytes. Somebody else's write may come in
  * between, as it may between two pages of one read. */
-static ssize_t read_rest(int fd, const struct iovec *parts, int count, uint64_t offset,
-                         size_t done) {
+static ssize_t read_rest(struct bnx_fd_steps *steps, const struct bnx_op *op, size_t done) {
+    const struct iovec *parts = op->buffer;
+    int count = (int)op->bytes;
+    uint64_t offset = op->offset;
     size_t skip = done;
     for (int i = 0; i < count; i++) {
         if (skip >= parts[i].iov_len) {
@@ -183,7 +185,11 @@ static ssize_t read_rest(int fd, const struct iovec *parts, int count, uint64_t 
         char *at = (char *)parts[i].iov_base + skip;
         size_t bytes = parts[i].iov_len - skip;
         uint64_t from = offset == UINT64_MAX ? offset : offset + done;
-        ssize_t got = transfer_at(BNX_OP_READ, fd, at, bytes, from);
+        ssize_t got = bnx_fd_step_begin_here(steps);
+        if (got == 0) {
+            got = transfer_at(BNX_OP_READ, op->fd, at, bytes, from);
+            bnx_fd_step_end(steps);
+        }
         if (got < 0) {
             return done > 0 ? (ssize_t)done : got;
         }
@@ -200,9 +206,11 @@ static ssize_t read_parts_cached(struct bnx_task *self, struct bnx_op *op) {
     const struct iovec *parts = op->buffer;
     int count = (int)op->bytes;
     size_t bytes = bytes_of(parts, count);
+    struct bnx_fd_steps steps;
+    bnx_fd_steps_init(&steps, op->fd);
     ssize_t got = bnx_task_cancel_check(self);
     if (got != 0 || bytes > AT_ONCE_BYTES_MAX) {
-        return got != 0 ? got : read_rest(op->fd, parts, count, op->offset, 0);
+        return got != 0 ? got : read_rest(&steps, op, 0);
     }
     got = bnx_op_try(op);
     if (got == -EAGAIN || got == -EOPNOTSUPP) {
@@ -212,7 +220,7 @@ static ssize_t read_parts_cached(struct bnx_task *self, struct bnx_op *op) {
     if (got <= 0 || (size_t)got == bytes) {
         return got;
     }
-    return read_rest(op->fd, parts, count, op->offset, (size_t)got);
+    return read_rest(&steps, op, (size_t)got);
 }
 
 static ssize_t transfer_parts(enum bnx_op_kind kind, int fd, const struct iovec *parts, int count,
@@ -283,16 +291,21 @@ int bnx_fallocate(int fd, int mode, off_t offset, off_t bytes) {
 }
 
 struct truncation {
-    int fd;
+    struct bnx_fd_steps at;
+    struct bnx_fd_counts *counts;
     off_t bytes;
 };
 
 static int truncate_now(void *arg) {
-    const struct truncation *truncation = arg;
-    int error = -EINTR;
-    while (error == -EINTR) { /* ends: a signal for somebody else comes once */
-        error = bnx_os.ftruncate(truncation->fd, truncation->bytes);
+    struct truncation *truncation = arg;
+    int error = bnx_fd_step_begin(&truncation->at, truncation->counts);
+    if (error != 0) {
+        return error;
     }
+    do { /* ends: a signal for somebody else comes once */
+        error = bnx_os.ftruncate(truncation->at.fd, truncation->bytes);
+    } while (error == -EINTR);
+    bnx_fd_step_end(&truncation->at);
     return error;
 }
 
@@ -301,7 +314,9 @@ int bnx_ftruncate(int fd, off_t bytes) {
     if (bnx_task_current() == NULL) {
         return bnx_off_task_error();
     }
-    struct truncation truncation = {fd, bytes};
+    struct truncation truncation = {.counts = &bnx_io_driver_of(bnx_driver_current())->counts,
+                                    .bytes = bytes};
+    bnx_fd_steps_init(&truncation.at, fd);
     return bnx_offload(truncate_now, &truncation);
 }
 

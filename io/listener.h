@@ -5,6 +5,24 @@
 
 #include "runtime/os.h"
 
+#include <bonxie/net.h>
+
+/* The file of a unix listener. */
+struct bnx_socket_file {
+    struct bnx_address address; /* .bytes 0: it has none */
+    uint64_t inode;
+    uint32_t device[2]; /* major, minor */
+};
+
+/** Remembers the file of a listener, if it has one: before others know of it. */
+void bnx_socket_file_note(struct bnx_socket_file *file, int listener);
+
+/**
+ * After the listener was closed: removes the file, if it is the one that it was, and nobody listens
+ * on it any more: neither a process that the listener was passed to, nor one that has replaced it.
+ */
+void bnx_socket_file_remove(const struct bnx_socket_file *file);
+
 /** Accepts a connection that is there: as accept4(2), with no hints left of the number. */
 int bnx_accept_try(int listener);
 

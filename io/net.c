@@ -14,6 +14,7 @@
 #include <bonxie/net.h>
 
 #include "io/hint.h"
+#include "io/listener.h"
 #include "io/op.h"
 
 #include <errno.h>
@@ -39,32 +40,65 @@ static int set_option(int fd, int level, int name) {
     return bnx_os.setsockopt(fd, level, name, &one, sizeof(one));
 }
 
-/* A unix socket's file that nobody listens on any more is in the way of bind. */
+static const char *path_of(const struct bnx_address *address) {
+    return ((const struct sockaddr_un *)(const void *)&address->storage)->sun_path;
+}
+
+static bool look_at_file(const struct bnx_address *address, struct statx *out_status) {
+    int fields = STATX_TYPE | STATX_INO;
+    return bnx_os.statx(AT_FDCWD, path_of(address), AT_SYMLINK_NOFOLLOW, (unsigned)fields,
+                        out_status) == 0 &&
+           S_ISSOCK(out_status->stx_mode); /* a connect to another kind is refused as well */
+}
+
+/* A unix socket's file that nobody listens on. */
 static void remove_stale(const struct bnx_address *address) {
-    const struct sockaddr_un *name = (const void *)&address->storage;
-    struct stat status;
-    if (name->sun_path[0] == '\0' || lstat(name->sun_path, &status) != 0 ||
-        !S_ISSOCK(status.st_mode)) {
-        return; /* a connect to a file of another kind is refused as well */
-    }
     int probe = bnx_os.socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (probe < 0) {
         return;
     }
     const struct sockaddr *target = (const void *)&address->storage;
     if (bnx_os.connect(probe, target, address->bytes) == -ECONNREFUSED) {
-        (void)unlink(name->sun_path); /* bind says what is wrong if this did not help */
+        (void)bnx_os.unlinkat(AT_FDCWD, path_of(address), 0);
     }
     (void)bnx_os.close(probe);
+}
+
+void bnx_socket_file_note(struct bnx_socket_file *file, int listener) {
+    struct statx status;
+    memset(file, 0, sizeof(*file));
+    if (bnx_address_local(listener, &file->address) != 0 ||
+        file->address.storage.ss_family != AF_UNIX || path_of(&file->address)[0] == '\0' ||
+        !look_at_file(&file->address, &status)) {
+        file->address.bytes = 0;
+        return;
+    }
+    file->inode = status.stx_ino;
+    file->device[0] = status.stx_dev_major;
+    file->device[1] = status.stx_dev_minor;
+}
+
+void bnx_socket_file_remove(const struct bnx_socket_file *file) {
+    struct statx status;
+    if (file->address.bytes == 0 || !look_at_file(&file->address, &status)) {
+        return;
+    }
+    bool is_same = status.stx_ino == file->inode && status.stx_dev_major == file->device[0] &&
+                   status.stx_dev_minor == file->device[1];
+    if (is_same || BNX_PLANT(serve_removes_any_file)) {
+        remove_stale(&file->address);
+    }
 }
 
 static int prepare_listener(int fd, const struct bnx_address *address,
                             const struct bnx_listen_options *options) {
     int error = 0;
     bool is_unix = address->storage.ss_family == AF_UNIX;
-    if (is_unix) {
-        remove_stale(address);
-    } else {
+    struct statx status;
+    if (is_unix && path_of(address)[0] != '\0' && look_at_file(address, &status)) {
+        remove_stale(address); /* it is in the way; bind says what is wrong if this did not help */
+    }
+    if (!is_unix) {
         if (options->no_reuse_addr == 0) {
             error = set_option(fd, SOL_SOCKET, SO_REUSEADDR);
         }
@@ -80,8 +114,8 @@ static int prepare_listener(int fd, const struct bnx_address *address,
         error = bnx_os.bind(fd, (const struct sockaddr *)&address->storage, address->bytes);
     }
     if (error == 0 && is_unix && options->mode != 0) {
-        const struct sockaddr_un *name = (const void *)&address->storage;
-        error = name->sun_path[0] != '\0' ? bnx_os.chmod(name->sun_path, (mode_t)options->mode) : 0;
+        const char *path = path_of(address);
+        error = path[0] != '\0' ? bnx_os.chmod(path, (mode_t)options->mode) : 0;
     }
     if (error == 0) {
         error = bnx_os.listen(fd, options->backlog > 0 ? options->backlog : BACKLOG_DEFAULT);
@@ -124,6 +158,20 @@ static int accept_now(int listener, struct sockaddr *storage, socklen_t *bytes) 
     return bnx_os.accept4(listener, storage, bytes, SOCK_CLOEXEC | SOCK_NONBLOCK);
 }
 
+/* After an accept that was ended. The kernel wakes one waiter a connection, and that may have been
+ * this one; but by now the listener may be closed. */
+static int accept_late(struct bnx_fd_steps *steps, struct sockaddr *storage, socklen_t *bytes) {
+    int fd = bnx_fd_step_begin_here(steps);
+    if (fd != 0 && BNX_PLANT(accept_late_unseen)) {
+        return accept_now(steps->fd, storage, bytes);
+    }
+    if (fd == 0) {
+        fd = accept_now(steps->fd, storage, bytes);
+        bnx_fd_step_end(steps);
+    }
+    return fd;
+}
+
 int bnx_accept(int listener, struct bnx_address *out_peer) {
     struct bnx_task *self = bnx_task_current();
     if (self == NULL) {
@@ -133,7 +181,9 @@ int bnx_accept(int listener, struct bnx_address *out_peer) {
     if (error != 0) {
         return error;
     }
+    struct bnx_fd_steps steps;
     struct bnx_address peer;
+    bnx_fd_steps_init(&steps, listener);
     memset(&peer, 0, sizeof(peer));
     peer.bytes = sizeof(peer.storage);
     struct sockaddr *storage = out_peer != NULL ? (struct sockaddr *)&peer.storage : NULL;
@@ -156,8 +206,7 @@ int bnx_accept(int listener, struct bnx_address *out_peer) {
                             .flags = SOCK_CLOEXEC | SOCK_NONBLOCK};
         fd = (int)bnx_op_run(&op, BNX_WAIT_ACCEPT);
         if (op.result == -ECANCELED || op.result == -EINTR) {
-            /* The kernel wakes one waiter a connection, and that may have been this one. */
-            int late = op.is_closed ? -EBADF : accept_now(listener, storage, bytes);
+            int late = op.is_closed ? -EBADF : accept_late(&steps, storage, bytes);
             fd = late >= 0 ? late : fd;
         }
         bnx_hint_set(listener, BNX_HINT_READABLE, fd >= 0);
@@ -283,10 +332,27 @@ ssize_t bnx_send(int fd, const void *buffer, size_t bytes, int flags) {
     return bnx_op_run(&op, BNX_WAIT_SEND);
 }
 
+/* Begins a part of a transfer. All but the first follow one that may have waited: steps. */
+static ssize_t part_begin(struct bnx_fd_steps *steps, size_t done) {
+    return done > 0 && !BNX_PLANT(exact_is_unseen) ? bnx_fd_step_begin_here(steps) : 0;
+}
+
+static void part_end(struct bnx_fd_steps *steps, size_t done) {
+    if (done > 0 && !BNX_PLANT(exact_is_unseen)) {
+        bnx_fd_step_end(steps);
+    }
+}
+
 ssize_t bnx_recv_exact(int fd, void *buffer, size_t bytes) {
+    struct bnx_fd_steps steps;
     size_t done = 0;
+    bnx_fd_steps_init(&steps, fd);
     while (done < bytes) { /* ends: progress, the end of the stream, or an error */
-        ssize_t got = bnx_recv(fd, (char *)buffer + done, bytes - done, 0);
+        ssize_t got = part_begin(&steps, done);
+        if (got == 0) {
+            got = bnx_recv(fd, (char *)buffer + done, bytes - done, 0);
+            part_end(&steps, done);
+        }
         if (got < 0) {
             return done > 0 ? (ssize_t)done : got;
         }
@@ -299,9 +365,15 @@ ssize_t bnx_recv_exact(int fd, void *buffer, size_t bytes) {
 }
 
 ssize_t bnx_send_all(int fd, const void *buffer, size_t bytes) {
+    struct bnx_fd_steps steps;
     size_t done = 0;
+    bnx_fd_steps_init(&steps, fd);
     while (done < bytes) { /* ends: progress or an error */
-        ssize_t sent = bnx_send(fd, (const char *)buffer + done, bytes - done, 0);
+        ssize_t sent = part_begin(&steps, done);
+        if (sent == 0) {
+            sent = bnx_send(fd, (const char *)buffer + done, bytes - done, 0);
+            part_end(&steps, done);
+        }
         if (sent < 0) {
             return done > 0 ? (ssize_t)done : sent;
         }
@@ -327,13 +399,23 @@ ssize_t bnx_send_zerocopy(int fd, const void *buffer, size_t bytes) {
     if (!has_ring || bytes == 0) {
         return bnx_send_all(fd, buffer, bytes);
     }
+    struct bnx_fd_steps steps;
+    bnx_fd_steps_init(&steps, fd);
     struct bnx_op op = {.kind = BNX_OP_SEND_ZEROCOPY,
                         .fd = fd,
                         .buffer = (void *)(uintptr_t)buffer,
                         .bytes = bytes < TRANSFER_BYTES_MAX ? bytes : TRANSFER_BYTES_MAX,
                         .flags = MSG_WAITALL | MSG_NOSIGNAL};
     ssize_t sent = bnx_op_run(&op, BNX_WAIT_SEND);
-    return needs_copy(sent) && !op.is_closed ? bnx_send_all(fd, buffer, bytes) : sent;
+    if (!needs_copy(sent) || op.is_closed) {
+        return sent;
+    }
+    sent = bnx_fd_step_begin_here(&steps);
+    if (sent == 0) {
+        sent = bnx_send_all(fd, buffer, bytes);
+        bnx_fd_step_end(&steps);
+    }
+    return sent;
 }
 
 int bnx_shutdown(int fd, int how) {

@@ -35,24 +35,56 @@ static ssize_t explain_cancel(struct bnx_task *self, const struct bnx_op *op) {
     return error != 0 ? error : op->result;
 }
 
-/* Hands the op to the driver of the worker that the task is on; the task then waits in it. */
-static int start(struct bnx_task *self, struct bnx_op *op) {
-    for (;;) { /* ends: completions make room again */
-        int error = bnx_task_cancel_check(self);
-        if (error != 0) {
-            return error;
-        }
-        struct bnx_driver *driver = bnx_driver_current();
-        const struct bnx_io_ops *ops = bnx_io_ops_of(driver);
-        if (ops->make_room(driver)) {
-            error = bnx_op_begin(self);
-            if (error != 0 || ops->start(driver, op)) {
-                return error;
-            }
-            bnx_op_abort(self);
-        }
-        bnx_yield();
+/* Returns 0, a cancel, or -EAGAIN: there is no room. */
+static int start_at_once(struct bnx_task *self, struct bnx_op *op) {
+    int error = bnx_task_cancel_check(self);
+    if (error != 0) {
+        return error;
     }
+    struct bnx_driver *driver = bnx_driver_current();
+    const struct bnx_io_ops *ops = bnx_io_ops_of(driver);
+    if (!ops->make_room(driver)) {
+        return -EAGAIN;
+    }
+    error = bnx_op_begin(self);
+    if (error != 0 || ops->start(driver, op)) {
+        return error;
+    }
+    bnx_op_abort(self);
+    return -EAGAIN;
+}
+
+/* Of one op, at each of its descriptors. */
+struct steps {
+    struct bnx_fd_steps first;
+    struct bnx_fd_steps second;
+};
+
+/* The same where the task has waited since it looked at the descriptors: a step. It ends when the
+ * op is counted itself, by the same driver: the count never falls in between. */
+static BNX_COLD int start_again(struct bnx_task *self, struct bnx_op *op, struct steps *steps) {
+    int error = bnx_fd_step_begin_here(&steps->first);
+    if (error != 0) {
+        return error;
+    }
+    error = bnx_fd_step_begin_here(&steps->second);
+    if (error == 0) {
+        error = start_at_once(self, op);
+        bnx_fd_step_end(&steps->second);
+    }
+    bnx_fd_step_end(&steps->first);
+    return error;
+}
+
+/* Hands the op to the driver of the worker that the task is on; the task then waits in it. */
+static int start(struct bnx_task *self, struct bnx_op *op, struct steps *steps, bool is_again) {
+    bool is_seen = !is_again || BNX_PLANT(op_again_unseen); /* the task has not waited yet */
+    int error = is_seen ? start_at_once(self, op) : start_again(self, op, steps);
+    while (error == -EAGAIN) { /* ends: completions make room again */
+        bnx_yield();
+        error = start_again(self, op, steps);
+    }
+    return error;
 }
 
 ssize_t bnx_op_run(struct bnx_op *op, enum bnx_wait_reason reason) {
@@ -64,20 +96,27 @@ ssize_t bnx_op_run(struct bnx_op *op, enum bnx_wait_reason reason) {
 }
 
 /* Returns 0, with how it has ended in the op, or why it was not begun. */
-static int run_once(struct bnx_task *self, struct bnx_op *op, enum bnx_wait_reason reason) {
-    int fd = op->fd; /* once it is started the driver may write there */
+static int run_once(struct bnx_task *self, struct bnx_op *op, enum bnx_wait_reason reason,
+                    struct steps *steps, bool is_again) {
     op->task = self;
     op->is_closed = false;
     self->op = op;
-    int error = start(self, op);
+    int error = start(self, op, steps, is_again);
     if (error != 0) {
         return error;
     }
-    bnx_op_park(self, reason, fd);
+    bnx_op_park(self, reason, steps->first.fd); /* the driver may have written to the op's */
     if (is_interrupted(op->result)) {
         op->result = -EINTR;
     }
     return 0;
+}
+
+/* A timer's own word: the clock was set (TFD_TIMER_CANCEL_ON_SET). A read takes that away. */
+static bool is_of_timer(const struct bnx_op *op) {
+    bool is_read = op->kind == BNX_OP_READ || op->kind == BNX_OP_READV;
+    return is_read && op->result == -ECANCELED && bnx_os.timerfd_look(op->fd) == 0 &&
+           !BNX_PLANT(op_timer_is_read_again);
 }
 
 /* Whether the kernel has ended it for reasons of its own: a signal came while it waited, or while a
@@ -87,18 +126,21 @@ static bool is_unasked(struct bnx_task *self, const struct bnx_op *op) {
     bool is_ended = op->result == -ECANCELED || op->result == -EINTR;
     bool is_repeatable = op->kind != BNX_OP_RAW && op->kind != BNX_OP_CONNECT;
     return is_ended && is_repeatable && !op->is_closed && bnx_task_cancel_check(self) == 0 &&
-           !BNX_PLANT(op_unasked_is_told);
+           !is_of_timer(op) && !BNX_PLANT(op_unasked_is_told);
 }
 
 ssize_t bnx_op_run_in_flight(struct bnx_task *self, struct bnx_op *op,
                              enum bnx_wait_reason reason) {
-    int error = run_once(self, op, reason);
+    struct steps steps;
+    bnx_fd_steps_init(&steps.first, op->fd);
+    bnx_fd_steps_init(&steps.second, bnx_op_second_fd(op));
+    int error = run_once(self, op, reason, &steps, false);
     for (int again = 0; error == 0 && is_unasked(self, op); again++) {
         if (again == AGAIN_MAX) {
             return op->result == -ECANCELED ? -EAGAIN : op->result;
         }
         bnx_task_nap(self, AGAIN_NAP_NS);
-        error = run_once(self, op, reason);
+        error = run_once(self, op, reason, &steps, true);
     }
     if (error != 0) {
         return error;
@@ -147,24 +189,42 @@ static void deliver_close(struct bnx_worker *worker, struct bnx_message *message
 /* Whether anything is still at the descriptor; who waits for readiness, and what a thread is at,
  * has been told to end. */
 static bool is_busy(struct bnx_driver *driver, int fd) {
-    const struct bnx_io_ops *ops = bnx_io_ops_of(driver);
-    bool is_held = bnx_poller_close_fd(&bnx_io_driver_of(driver)->poller, fd);
-    bool is_pooled = bnx_blocking_close_fd(&bnx_io_driver_of(driver)->blocking, fd);
-    return is_held || is_pooled || (ops->count_fd != NULL && ops->count_fd(driver, fd) != 0);
+    struct bnx_io_driver *io = bnx_io_driver_of(driver);
+    bool is_held = bnx_poller_close_fd(&io->poller, fd);
+    bool is_pooled = bnx_blocking_close_fd(&io->blocking, fd);
+    return is_held || is_pooled || bnx_fd_counts_get(&io->counts, fd) != 0;
 }
 
-/* Asks until no op on the descriptor is left on that worker. Not refused by a cancel. Ends: each op
- * that was started there is asked for by its own record, whatever the number means by now. */
+/* Has a worker end what it has in flight at the descriptor. Each op that was started there is asked
+ * for by its own record, whatever the number means by now. */
 static void end_ops_on(struct bnx_task *self, struct bnx_worker *worker, int fd) {
-    struct bnx_driver *driver = bnx_worker_driver(worker);
-    const struct bnx_io_ops *ops = bnx_io_ops_of(driver);
-    for (uint32_t round = 0; is_busy(driver, fd); round++) {
-        if (round % CLOSE_YIELDS == 0 && ops->cancel_fd != NULL) {
-            struct close_request request = {.closer = self, .fd = fd};
-            request.message.deliver = deliver_close;
-            bnx_worker_send(worker, &request.message);
-            (void)bnx_task_park(self, BNX_WAIT_CLOSE, (const void *)(intptr_t)fd);
-        } else if (round < CLOSE_YIELDS) {
+    struct close_request request = {.closer = self, .fd = fd};
+    request.message.deliver = deliver_close;
+    bnx_worker_send(worker, &request.message);
+    (void)bnx_task_park(self, BNX_WAIT_CLOSE, (const void *)(intptr_t)fd);
+}
+
+/* One pass. Returns whether it has found anybody. */
+static bool end_all(struct bnx_task *self, int fd, bool is_asking) {
+    uint32_t workers = bnx_runtime_worker_count(self->runtime);
+    bool is_any = false;
+    for (uint32_t i = 0; i < workers; i++) {
+        struct bnx_worker *worker = bnx_worker_peer(i);
+        struct bnx_driver *driver = bnx_worker_driver(worker);
+        bool is_here = is_busy(driver, fd);
+        if (is_here && is_asking && bnx_io_ops_of(driver)->cancel_fd != NULL) {
+            end_ops_on(self, worker, fd);
+        }
+        is_any |= is_here;
+    }
+    return is_any;
+}
+
+/* Not refused by a cancel. Ends: what is at the descriptor is ended, and further steps are refused;
+ * a system call that is made there takes its time. */
+static void end_all_at(struct bnx_task *self, int fd) {
+    for (uint32_t round = 0; end_all(self, fd, round % CLOSE_YIELDS == 0); round++) {
+        if (round < CLOSE_YIELDS) {
             bnx_yield();
         } else {
             bnx_task_nap(self, CLOSE_NAP_NS);
@@ -175,11 +235,9 @@ static void end_ops_on(struct bnx_task *self, struct bnx_worker *worker, int fd)
 int bnx_close(int fd) {
     struct bnx_task *self = bnx_task_current();
     bnx_hint_clear(fd);
+    bnx_fd_closes_note(fd);
     if (self != NULL && fd >= 0 && !BNX_PLANT(close_at_once)) {
-        uint32_t workers = bnx_runtime_worker_count(bnx_runtime_current());
-        for (uint32_t i = 0; i < workers; i++) {
-            end_ops_on(self, bnx_worker_peer(i), fd);
-        }
+        end_all_at(self, fd);
     }
     bnx_hint_clear(fd); /* again: an op that has just ended may have set it */
     int error = bnx_os.close(fd);

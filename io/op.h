@@ -17,15 +17,23 @@
  *   the connection is gone. The first may be seen by another thread than the second (the owner, a
  *   rescuer), so it is dealt with where it is taken out of the queue, under the service lock.
  *
- * Counting
- *   The uring driver counts its ops in flight per descriptor, so that bnx_close knows whom to ask
- *   (O1: fetch_add and fetch_sub seq_cst of the count <-> the closer's load seq_cst).
+ * Counting (fd_counts.h)
+ *   The uring driver counts its ops in flight at each descriptor, of a call with two directories at
+ *   both, so that bnx_close knows whom to ask. An op may end although nobody has asked for that: it
+ *   is begun again. In between nothing is in flight, so beginning again is a step, as is whatever
+ *   follows a wait for room.
+ *
+ * Closing
+ *   bnx_close notes itself first, then makes passes over all workers: it ends what it finds at the
+ *   descriptor, and waits. A step that was begun at one worker may wait at another, which the pass
+ *   has looked at before: so the descriptor is closed after a pass that has found nobody at all.
  */
 #ifndef BNX_IO_OP_H
 #define BNX_IO_OP_H
 
 #include "io/blocking.h"
 #include "io/busy.h"
+#include "io/fd_counts.h"
 #include "io/poller.h"
 
 #include "runtime/driver.h"
@@ -65,7 +73,7 @@ enum bnx_op_kind {
 struct bnx_op {
     enum bnx_op_kind kind;
     int fd;          /* or the directory that a path begins at; -1 once a send's result is there */
-    int fd2;         /* the directory that the second path begins at */
+    int fd2;         /* the directory that the second path begins at: bnx_op_second_fd */
     void *buffer;    /* address (accept, connect), msghdr, array of iovec, path, submission (raw) */
     size_t bytes;    /* of the buffer or address; how many iovec; mode (mkdir, fallocate), mask */
     uint64_t offset; /* of read, write, fallocate; UINT64_MAX = the file's position */
@@ -87,7 +95,20 @@ struct bnx_io_driver {
     struct bnx_poller poller; /* the worker's; on uring opened by the first who waits in it */
     struct bnx_blocking blocking;
     struct bnx_busy busy; /* never on epoll; owner */
+    struct bnx_fd_counts counts;
 };
+
+/** The second descriptor that it is at; -1: none. */
+static inline int bnx_op_second_fd(const struct bnx_op *op) {
+    bool has_two =
+        op->kind == BNX_OP_RENAME || op->kind == BNX_OP_LINK || op->kind == BNX_OP_SYMLINK;
+    return has_two && !BNX_PLANT(op_has_one_directory) ? op->fd2 : -1;
+}
+
+/** Whether it is at that descriptor. */
+static inline bool bnx_op_is_at(const struct bnx_op *op, int fd) {
+    return op->fd == fd || bnx_op_second_fd(op) == fd;
+}
 
 /** Whether it is a zero-copy send that has only to wait for its notification. Under the service
  * lock. */
@@ -112,9 +133,6 @@ struct bnx_io_ops {
 
     /** Owner: asks the kernel to end every op that was started here on that number. */
     void (*cancel_fd)(struct bnx_driver *driver, int fd);
-
-    /** Ops in flight on a descriptor. Any thread; O1. */
-    uint32_t (*count_fd)(const struct bnx_driver *driver, int fd);
 };
 
 /** The io side of a driver of this library. */
@@ -125,6 +143,11 @@ static inline const struct bnx_io_ops *bnx_io_ops_of(const struct bnx_driver *dr
 
 static inline struct bnx_io_driver *bnx_io_driver_of(const struct bnx_driver *driver) {
     return BNX_CONTAINER_OF((struct bnx_driver *)(uintptr_t)driver, struct bnx_io_driver, base);
+}
+
+/** Begins a step of the calling task: see bnx_fd_step_begin. */
+static inline int bnx_fd_step_begin_here(struct bnx_fd_steps *steps) {
+    return bnx_fd_step_begin(steps, &bnx_io_driver_of(bnx_driver_current())->counts);
 }
 
 /**

@@ -122,16 +122,22 @@ int bnx_symlink(const char *target, const char *path) {
 /* ---- Reading a link: no operation of a ring ---- */
 
 struct link_reading {
-    int directory;
+    struct bnx_fd_steps at; /* the directory */
+    struct bnx_fd_counts *counts;
     const char *path;
     char *target;
     size_t bytes;
 };
 
 static int read_link_now(void *arg) {
-    const struct link_reading *reading = arg;
-    return (int)bnx_os.readlinkat(reading->directory, reading->path, reading->target,
-                                  reading->bytes);
+    struct link_reading *reading = arg;
+    int result = bnx_fd_step_begin(&reading->at, reading->counts);
+    if (result == 0) {
+        result =
+            (int)bnx_os.readlinkat(reading->at.fd, reading->path, reading->target, reading->bytes);
+        bnx_fd_step_end(&reading->at);
+    }
+    return result;
 }
 
 ssize_t bnx_readlinkat(int directory, const char *path, char *out_target, size_t bytes) {
@@ -141,7 +147,11 @@ ssize_t bnx_readlinkat(int directory, const char *path, char *out_target, size_t
     if (path == NULL || out_target == NULL) {
         return -EINVAL;
     }
-    struct link_reading reading = {directory, path, out_target, bytes < INT_MAX ? bytes : INT_MAX};
+    struct link_reading reading = {.counts = &bnx_io_driver_of(bnx_driver_current())->counts,
+                                   .path = path,
+                                   .target = out_target,
+                                   .bytes = bytes < INT_MAX ? bytes : INT_MAX};
+    bnx_fd_steps_init(&reading.at, directory);
     return bnx_offload(read_link_now, &reading);
 }
 

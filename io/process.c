@@ -5,7 +5,8 @@
  * Concepts
  *   watch  a waiter of the process itself in the poller of the worker that started it, from the
  *          start to the release. A pidfd becomes readable once: then whoever finds that out reaps,
- *          and claims all who wait.
+ *          and claims all who wait. One that a debugger holds is readable as well, and cannot be
+ *          reaped before that lets it go, of which nothing tells: a timer looks again and again.
  *   end    a deferred function of the scope. Its wait for a process that got SIGKILL is refused by
  *          no cancel: the kernel ends the process at once, unless it sleeps in a driver.
  *
@@ -20,6 +21,7 @@
 
 #include <bonxie/file.h>
 #include <bonxie/offload.h>
+#include <bonxie/timer.h>
 
 #include <errno.h>
 #include <fcntl.h>
@@ -28,6 +30,7 @@
 
 #define RUNNING INT32_MIN /* no result yet */
 #define GRACE_NS UINT64_C(1000000000)
+#define HELD_NS UINT64_C(10000000) /* between two looks at one that a debugger holds */
 
 struct bnx_process {
     struct bnx_waitable waitable; /* immutable */
@@ -35,7 +38,9 @@ struct bnx_process {
     int result;                     /* Q1 */
     struct bnx_waiter_list waiters; /* Q1 */
     int pipes[3];                   /* our ends; -1: none, or given out; Q1 */
+    bool is_held;                   /* it has ended, and cannot be reaped yet; Q1 */
     struct bnx_waiter watch;        /* the poller's */
+    struct bnx_timer *again;        /* looks while it is held; immutable */
     struct bnx_poller *poller;      /* immutable, as all that follows */
     int pidfd;
     pid_t pid;
@@ -73,14 +78,37 @@ static void look(struct bnx_process *process) {
     }
 }
 
+/* It has ended, so all the same: it is held. */
+static void look_at_end(struct bnx_process *process) {
+    bnx_lock_acquire(&process->lock); /* Q1 */
+    look(process);
+    process->is_held = process->result == RUNNING;
+    bool is_held = process->is_held;
+    bnx_lock_release(&process->lock); /* Q1 */
+    if (is_held && !BNX_PLANT(process_looks_once)) {
+        (void)bnx_timer_start_after(process->again, HELD_NS); /* no memory: the next wait looks */
+    }
+}
+
+/* The timer's callback. */
+static void look_again(struct bnx_timer *timer, void *arg) {
+    (void)timer;
+    look_at_end(arg);
+}
+
 /* The pidfd is readable. The fire function of the watch: under the poller's lock. */
 static bool on_end(struct bnx_waiter *watch, struct bnx_wakee *out_wakee) {
     struct bnx_process *process = watch->owner;
-    (void)out_wakee;                  /* nobody: each of the others was woken by himself */
-    bnx_lock_acquire(&process->lock); /* Q1 */
-    look(process);
-    bnx_lock_release(&process->lock); /* Q1 */
+    (void)out_wakee; /* nobody: each of the others was woken by himself */
+    look_at_end(process);
     return true;
+}
+
+static bool is_held(struct bnx_process *process) {
+    bnx_lock_acquire(&process->lock); /* Q1 */
+    bool is_held = process->is_held;
+    bnx_lock_release(&process->lock); /* Q1 */
+    return is_held;
 }
 
 static bool take(struct bnx_waitable *waitable, void *data, int *out_result) {
@@ -167,13 +195,18 @@ int bnx_process_take_pipe(struct bnx_process *process, int number) {
 
 /* ---- With its scope ---- */
 
-/* Whatever cancels come: each ends one of the waits. It has got SIGKILL. */
+/* Whatever cancels come: each ends one of the waits. It has got SIGKILL. Once the runtime stops the
+ * timer calls nobody any more. */
 static void wait_steadily(struct bnx_process *process) {
     struct bnx_sleeper sleeper;
     struct bnx_waiter waiter;
     int result;
     bnx_sleeper_init(&sleeper);
     while (!take(&process->waitable, NULL, &result)) { /* ends with the process */
+        if (is_held(process)) {
+            bnx_task_nap(bnx_task_current(), HELD_NS);
+            continue;
+        }
         bnx_waiter_init(&waiter, &sleeper, NULL);
         (void)bnx_sleeper_begin_always(&sleeper); /* fails for a thread alone */
         bool is_added = add(&process->waitable, &waiter);
@@ -202,6 +235,7 @@ static void close_pipes(struct bnx_process *process) {
 /* Nobody knows the process any more. */
 static void release(struct bnx_process *process) {
     bnx_poller_remove(process->poller, process->pidfd, &process->watch);
+    bnx_timer_destroy(process->again);
     (void)bnx_poller_close_fd(process->poller, process->pidfd);
     (void)bnx_os.close(process->pidfd);
     bnx_os.release(process);
@@ -414,12 +448,21 @@ int bnx_process_spawn(struct bnx_scope *scope, const struct bnx_process_options 
         .grace_ns = options->grace_ns != 0 ? options->grace_ns : GRACE_NS,
     };
     bnx_lock_init(&process->lock);
+    struct bnx_timer_options again = {.fn = look_again, .arg = process, .name = "process"};
+    error = bnx_timer_create(&process->again, &again);
+    if (error != 0) {
+        goto release;
+    }
     error = start_process(scope, options, process);
     if (error != 0) {
-        close_pipes(process);
-        bnx_os.release(process);
-        return error;
+        goto destroy_timer;
     }
     *out_process = process;
     return 0;
+destroy_timer:
+    close_pipes(process);
+    bnx_timer_destroy(process->again);
+release:
+    bnx_os.release(process);
+    return error;
 }

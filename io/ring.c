@@ -23,7 +23,8 @@ static const unsigned setup_flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DE
                                     IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL |
                                     IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE;
 
-/* Memory for rings counts against RLIMIT_MEMLOCK on old kernels: smaller ones may still fit. */
+/* Memory for rings counts against RLIMIT_MEMLOCK on some kernels, and what closed ones had for a
+ * while longer: smaller ones may still fit. To wait would not do, it takes the kernel too long. */
 static int setup(struct io_uring_params *params) {
     int fd = -ENOMEM;
     unsigned entries = BNX_RING_SQ_ENTRIES;
@@ -174,7 +175,8 @@ int bnx_ring_wait(struct bnx_ring *ring, const struct bnx_ring_sleep *sleep) {
         left_ns = sleep->deadline_ns - now_ns;
     }
     bool is_for_several = sleep->completions > 1;
-    if (sleep->deadline_ns != BNX_NEVER_NS || is_for_several) {
+    if (sleep->deadline_ns != BNX_NEVER_NS ||
+        (is_for_several && !BNX_PLANT(min_wait_without_timeout))) {
         timeout.tv_sec = (int64_t)(left_ns / BNX_NS_PER_S);
         timeout.tv_nsec = (long long)(left_ns % BNX_NS_PER_S);
         arg.timeout = (uint64_t)(uintptr_t)&timeout;

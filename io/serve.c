@@ -56,6 +56,7 @@ CK_LIST_HEAD(connection_list, connection);
 struct acceptor {
     struct server *server;
     int listener;
+    struct bnx_fd_steps steps; /* at the listener, which may be the caller's: each accept is one */
 };
 
 struct server {
@@ -68,6 +69,7 @@ struct server {
     bool owns_listeners;
     int *listeners;
     size_t listener_count;
+    struct bnx_socket_file file; /* of the listener that it owns */
     struct acceptor *acceptors;
     uint32_t acceptor_count;
     struct bnx_scope accepting;
@@ -197,37 +199,56 @@ static int take_in(struct server *server, int fd) {
 
 /* ---- Accepting ---- */
 
-/* Waits for a connection, then for room for it. Returns its descriptor, or an error. */
-static int accept_limited(struct server *server, int listener) {
-    struct bnx_op op = {.kind = BNX_OP_POLL, .fd = listener, .flags = POLLIN};
-    ssize_t events = bnx_op_run(&op, BNX_WAIT_ACCEPT);
-    if (events < 0) {
-        return (int)events;
-    }
-    int error = bnx_sem_acquire(&server->room);
-    if (error != 0) {
-        return error;
-    }
-    int fd = bnx_accept_try(listener); /* -EAGAIN: another process serves it as well */
-    if (fd < 0) {
-        room_give(server);
+/* One step at the listener. */
+static int accept_by(struct acceptor *acceptor, int (*call)(int listener)) {
+    int fd = bnx_fd_step_begin_here(&acceptor->steps);
+    if (fd == 0) {
+        fd = call(acceptor->listener);
+        bnx_fd_step_end(&acceptor->steps);
     }
     return fd;
 }
 
-static int accept_next(struct server *server, int listener) {
-    return server->options.connections_max != 0 && !BNX_PLANT(serve_no_limit)
-               ? accept_limited(server, listener)
-               : bnx_accept(listener, NULL);
+static int await_connection(int listener) {
+    struct bnx_op op = {.kind = BNX_OP_POLL, .fd = listener, .flags = POLLIN};
+    return (int)bnx_op_run(&op, BNX_WAIT_ACCEPT);
+}
+
+static int accept_connection(int listener) {
+    return bnx_accept(listener, NULL);
+}
+
+/* Waits for a connection, then for room for it. Returns its descriptor, or an error. */
+static int accept_limited(struct acceptor *acceptor) {
+    int events = accept_by(acceptor, await_connection);
+    if (events < 0) {
+        return events;
+    }
+    int error = bnx_sem_acquire(&acceptor->server->room);
+    if (error != 0) {
+        return error;
+    }
+    int fd = accept_by(acceptor, bnx_accept_try); /* -EAGAIN: another process serves it as well */
+    if (fd < 0) {
+        room_give(acceptor->server);
+    }
+    return fd;
+}
+
+static int accept_next(struct acceptor *acceptor) {
+    return acceptor->server->options.connections_max != 0 && !BNX_PLANT(serve_no_limit)
+               ? accept_limited(acceptor)
+               : accept_by(acceptor, accept_connection);
 }
 
 /* Out of descriptors: gives up the reserve to accept a connection and close it, so that its peer
  * sees an end; then takes it back, or as soon as one is free. */
-static void turn_one_away(struct server *server, int listener) {
+static void turn_one_away(struct acceptor *acceptor) {
+    struct server *server = acceptor->server;
     int reserve = bnx_exchange_acq_rel(&server->reserve, -1); /* V2 */
     if (reserve >= 0) {
         (void)bnx_os.close(reserve);
-        int fd = bnx_accept_try(listener);
+        int fd = accept_by(acceptor, bnx_accept_try);
         if (fd >= 0) {
             (void)bnx_os.close(fd);
             count(&server->stats->refused, 1);
@@ -288,6 +309,7 @@ static void end_accepting(struct server *server) {
         }
         (void)bnx_close(server->listeners[i]);
     }
+    bnx_socket_file_remove(&server->file);
     if (server->options.draining != NULL) {
         bnx_event_set(server->options.draining);
     }
@@ -307,19 +329,19 @@ static void acceptor_leave(struct server *server, uint32_t leaving) {
 }
 
 static int acceptor_task(void *arg) {
-    const struct acceptor *acceptor = arg;
+    struct acceptor *acceptor = arg;
     struct server *server = acceptor->server;
     uint64_t backoff_ns = 0;
     int error = 0;
     while (error == 0) { /* ends with the scope, or with the listener */
-        int fd = accept_next(server, acceptor->listener);
+        int fd = accept_next(acceptor);
         int failed = fd >= 0 ? take_in(server, fd) : fd;
         if (failed == 0) {
             backoff_ns = 0;
             continue;
         }
         if (bnx_accept_is_out_of_fds(failed) && fd < 0 && !BNX_PLANT(serve_turns_none_away)) {
-            turn_one_away(server, acceptor->listener);
+            turn_one_away(acceptor);
         }
         /* A spawn's -EAGAIN is no other's luck: there are too many tasks. */
         error = bnx_accept_back_off(fd >= 0 && failed == -EAGAIN ? -ENOMEM : failed, &backoff_ns);
@@ -346,6 +368,7 @@ static void close_listeners(struct server *server) {
     for (size_t i = 0; i < server->listener_count && server->owns_listeners; i++) {
         (void)bnx_close(server->listeners[i]);
     }
+    bnx_socket_file_remove(&server->file);
 }
 
 /* Opens so many at one address. A port 0 is chosen by the first. */
@@ -361,6 +384,7 @@ static int open_listeners(struct server *server, const char *address, uint32_t w
             return fd;
         }
         server->listeners[server->listener_count++] = fd;
+        bnx_socket_file_note(&server->file, fd);
         struct bnx_address local;
         if (i == 0 && wanted > 1 && bnx_address_local(fd, &local) == 0 &&
             bnx_address_format(&local, bound, sizeof(bound)) > 0) {
@@ -433,6 +457,7 @@ static int start_acceptors(struct server *server) {
         struct acceptor *acceptor = &server->acceptors[i];
         *acceptor = (struct acceptor){.server = server,
                                       .listener = server->listeners[i % server->listener_count]};
+        bnx_fd_steps_init(&acceptor->steps, acceptor->listener);
         struct bnx_spawn_options options = {.name = "acceptor"};
         if (is_pinned(server)) {
             options.flags = BNX_SPAWN_PINNED;

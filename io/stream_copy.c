@@ -32,6 +32,8 @@ struct copy {
     bool may_splice;
     bool is_from_error; /* which side an error came from */
     int hold_error;     /* of the other side, which holds the bytes that the last pass has moved */
+    struct bnx_fd_steps at_from; /* of splices, as the next */
+    struct bnx_fd_steps at_to;
 };
 
 /* ---- Through the process ---- */
@@ -101,25 +103,38 @@ static bool open_pipe(struct bnx_stream_reader *reader) {
     return true;
 }
 
+/* Moves what is there from a pipe to the descriptor or back. Returns the count; -EAGAIN: nothing,
+ * but it has waited until the descriptor was ready. A step: it waits at the descriptor alone. */
+static ssize_t splice_or_wait(struct bnx_fd_steps *steps, int pipe, size_t bytes, unsigned events) {
+    ssize_t error = bnx_fd_step_begin_here(steps);
+    if (error != 0) {
+        return error;
+    }
+    bool is_in = events == POLLIN;
+    int from = is_in ? steps->fd : pipe;
+    int to = is_in ? pipe : steps->fd;
+    ssize_t moved = bnx_os.splice(from, NULL, to, NULL, bytes, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    if (moved == -EAGAIN || moved == -EINTR) {
+        struct bnx_op op = {.kind = BNX_OP_POLL, .fd = steps->fd, .flags = (int)events};
+        error = bnx_op_run(&op, is_in ? BNX_WAIT_RECV : BNX_WAIT_SEND);
+        moved = error < 0 ? error : -EAGAIN;
+    }
+    bnx_fd_step_end(steps);
+    return moved;
+}
+
 /* One splice that waits until it can do something. */
-static ssize_t splice_once(int from, int to, size_t bytes, unsigned events) {
+static ssize_t splice_once(struct bnx_fd_steps *steps, int pipe, size_t bytes, unsigned events) {
     struct bnx_task *self = bnx_task_current();
     for (;;) { /* ends: it moves something, fails, or is cancelled */
         int error = bnx_task_cancel_check(self);
         if (error != 0) {
             return error;
         }
-        ssize_t moved =
-            bnx_os.splice(from, NULL, to, NULL, bytes, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
-        if (moved != -EAGAIN && moved != -EINTR) {
+        ssize_t moved = splice_or_wait(steps, pipe, bytes, events);
+        if (moved != -EAGAIN) {
             bnx_task_spend(self);
             return moved;
-        }
-        struct bnx_op op = {
-            .kind = BNX_OP_POLL, .fd = events == POLLIN ? from : to, .flags = (int)events};
-        ssize_t ready = bnx_op_run(&op, events == POLLIN ? BNX_WAIT_RECV : BNX_WAIT_SEND);
-        if (ready < 0) {
-            return ready;
         }
     }
 }
@@ -132,7 +147,7 @@ static ssize_t pass_pipe(struct copy *copy, size_t bytes_max) {
     }
     if (reader->pipe_bytes == 0) {
         size_t wanted = bytes_max < SPLICE_BYTES ? bytes_max : SPLICE_BYTES;
-        ssize_t got = splice_once(copy->from->fd, reader->pipe[1], wanted, POLLIN);
+        ssize_t got = splice_once(&copy->at_from, reader->pipe[1], wanted, POLLIN);
         if (got <= 0) {
             copy->is_from_error = true;
             return got;
@@ -141,7 +156,7 @@ static ssize_t pass_pipe(struct copy *copy, size_t bytes_max) {
         reader->is_flowing = got >= SPLICE_WORTH_BYTES;
     }
     size_t offered = reader->pipe_bytes < bytes_max ? reader->pipe_bytes : bytes_max;
-    ssize_t sent = splice_once(reader->pipe[0], copy->to->fd, offered, POLLOUT);
+    ssize_t sent = splice_once(&copy->at_to, reader->pipe[0], offered, POLLOUT);
     if (sent > 0) {
         reader->pipe_bytes -= (size_t)sent;
     } else if (BNX_PLANT(stream_forgets_pipe)) {
@@ -198,6 +213,9 @@ static ssize_t copy_locked(struct copy *copy, size_t bytes_max) {
 }
 
 ssize_t bnx_stream_copy(struct bnx_stream *from, struct bnx_stream *to, size_t bytes_max) {
+    struct copy copy = {.from = from, .to = to};
+    bnx_fd_steps_init(&copy.at_from, from->fd);
+    bnx_fd_steps_init(&copy.at_to, to->fd);
     ssize_t result = bnx_stream_enter(&from->reader.mutex);
     if (result != 0) {
         return result;
@@ -206,7 +224,6 @@ ssize_t bnx_stream_copy(struct bnx_stream *from, struct bnx_stream *to, size_t b
     if (result == 0) {
         result = bnx_stream_take_error(&to->writer.error);
         if (result == 0) {
-            struct copy copy = {.from = from, .to = to};
             copy.may_splice =
                 from->options.no_splice == 0 && is_spliceable(from->fd) && is_spliceable(to->fd);
             result = copy_locked(&copy, bytes_max < SSIZE_MAX ? bytes_max : SSIZE_MAX);

@@ -16,7 +16,8 @@
  *
  * Simulation
  *   In the sim build each access first passes a yield point, where the seeded scheduler may let
- *   another virtual thread run.
+ *   another virtual thread run, and a program may count the accesses (sim_pvt.h). The address of
+ *   the word is evaluated twice there: it has no side effect.
  */
 #ifndef BNX_RUNTIME_ATOMIC_H
 #define BNX_RUNTIME_ATOMIC_H
@@ -27,60 +28,74 @@
 #include <stdint.h>
 
 #if BNX_SIM
+/* What an access does, for who counts them. */
+enum bnx_access {
+    BNX_ACCESS_LOAD,
+    BNX_ACCESS_STORE,
+    BNX_ACCESS_STORE_SEQ_CST, /* which x86 makes by an exchange */
+    BNX_ACCESS_RMW            /* a compare-and-swap that fails as well */
+};
+
+/** The yield point before an access to the word at an address. */
+void bnx_sim_access(uintptr_t word, enum bnx_access access);
+/** A yield point beside no access. */
 void bnx_sim_point(void);
 /** True while the threads are virtual ones: they share what the kernel keeps per OS thread. */
 bool bnx_sim_is_running(void);
-#define BNX_ATOMIC_POINT() bnx_sim_point()
+#define BNX_ATOMIC_POINT(p, kind) bnx_sim_access((uintptr_t)(p), BNX_ACCESS_##kind)
 #else
 static inline bool bnx_sim_is_running(void) {
     return false;
 }
-#define BNX_ATOMIC_POINT() ((void)0)
+#define BNX_ATOMIC_POINT(p, kind) ((void)0)
 #endif
 
-#define bnx_load_relaxed(p) (BNX_ATOMIC_POINT(), __atomic_load_n((p), __ATOMIC_RELAXED))
-#define bnx_load_acquire(p) (BNX_ATOMIC_POINT(), __atomic_load_n((p), __ATOMIC_ACQUIRE))
-#define bnx_load_seq_cst(p) (BNX_ATOMIC_POINT(), __atomic_load_n((p), __ATOMIC_SEQ_CST))
+#define bnx_load_relaxed(p) (BNX_ATOMIC_POINT(p, LOAD), __atomic_load_n((p), __ATOMIC_RELAXED))
+#define bnx_load_acquire(p) (BNX_ATOMIC_POINT(p, LOAD), __atomic_load_n((p), __ATOMIC_ACQUIRE))
+#define bnx_load_seq_cst(p) (BNX_ATOMIC_POINT(p, LOAD), __atomic_load_n((p), __ATOMIC_SEQ_CST))
 
-#define bnx_store_relaxed(p, v) (BNX_ATOMIC_POINT(), __atomic_store_n((p), (v), __ATOMIC_RELAXED))
-#define bnx_store_release(p, v) (BNX_ATOMIC_POINT(), __atomic_store_n((p), (v), __ATOMIC_RELEASE))
-#define bnx_store_seq_cst(p, v) (BNX_ATOMIC_POINT(), __atomic_store_n((p), (v), __ATOMIC_SEQ_CST))
+#define bnx_store_relaxed(p, v)                                                                    \
+    (BNX_ATOMIC_POINT(p, STORE), __atomic_store_n((p), (v), __ATOMIC_RELAXED))
+#define bnx_store_release(p, v)                                                                    \
+    (BNX_ATOMIC_POINT(p, STORE), __atomic_store_n((p), (v), __ATOMIC_RELEASE))
+#define bnx_store_seq_cst(p, v)                                                                    \
+    (BNX_ATOMIC_POINT(p, STORE_SEQ_CST), __atomic_store_n((p), (v), __ATOMIC_SEQ_CST))
 
 #define bnx_exchange_relaxed(p, v)                                                                 \
-    (BNX_ATOMIC_POINT(), __atomic_exchange_n((p), (v), __ATOMIC_RELAXED))
+    (BNX_ATOMIC_POINT(p, RMW), __atomic_exchange_n((p), (v), __ATOMIC_RELAXED))
 #define bnx_exchange_acquire(p, v)                                                                 \
-    (BNX_ATOMIC_POINT(), __atomic_exchange_n((p), (v), __ATOMIC_ACQUIRE))
+    (BNX_ATOMIC_POINT(p, RMW), __atomic_exchange_n((p), (v), __ATOMIC_ACQUIRE))
 #define bnx_exchange_release(p, v)                                                                 \
-    (BNX_ATOMIC_POINT(), __atomic_exchange_n((p), (v), __ATOMIC_RELEASE))
+    (BNX_ATOMIC_POINT(p, RMW), __atomic_exchange_n((p), (v), __ATOMIC_RELEASE))
 #define bnx_exchange_acq_rel(p, v)                                                                 \
-    (BNX_ATOMIC_POINT(), __atomic_exchange_n((p), (v), __ATOMIC_ACQ_REL))
+    (BNX_ATOMIC_POINT(p, RMW), __atomic_exchange_n((p), (v), __ATOMIC_ACQ_REL))
 #define bnx_exchange_seq_cst(p, v)                                                                 \
-    (BNX_ATOMIC_POINT(), __atomic_exchange_n((p), (v), __ATOMIC_SEQ_CST))
+    (BNX_ATOMIC_POINT(p, RMW), __atomic_exchange_n((p), (v), __ATOMIC_SEQ_CST))
 
 #define bnx_fetch_add_relaxed(p, v)                                                                \
-    (BNX_ATOMIC_POINT(), __atomic_fetch_add((p), (v), __ATOMIC_RELAXED))
+    (BNX_ATOMIC_POINT(p, RMW), __atomic_fetch_add((p), (v), __ATOMIC_RELAXED))
 #define bnx_fetch_add_release(p, v)                                                                \
-    (BNX_ATOMIC_POINT(), __atomic_fetch_add((p), (v), __ATOMIC_RELEASE))
+    (BNX_ATOMIC_POINT(p, RMW), __atomic_fetch_add((p), (v), __ATOMIC_RELEASE))
 #define bnx_fetch_add_acq_rel(p, v)                                                                \
-    (BNX_ATOMIC_POINT(), __atomic_fetch_add((p), (v), __ATOMIC_ACQ_REL))
+    (BNX_ATOMIC_POINT(p, RMW), __atomic_fetch_add((p), (v), __ATOMIC_ACQ_REL))
 #define bnx_fetch_add_seq_cst(p, v)                                                                \
-    (BNX_ATOMIC_POINT(), __atomic_fetch_add((p), (v), __ATOMIC_SEQ_CST))
+    (BNX_ATOMIC_POINT(p, RMW), __atomic_fetch_add((p), (v), __ATOMIC_SEQ_CST))
 #define bnx_fetch_sub_relaxed(p, v)                                                                \
-    (BNX_ATOMIC_POINT(), __atomic_fetch_sub((p), (v), __ATOMIC_RELAXED))
+    (BNX_ATOMIC_POINT(p, RMW), __atomic_fetch_sub((p), (v), __ATOMIC_RELAXED))
 #define bnx_fetch_sub_release(p, v)                                                                \
-    (BNX_ATOMIC_POINT(), __atomic_fetch_sub((p), (v), __ATOMIC_RELEASE))
+    (BNX_ATOMIC_POINT(p, RMW), __atomic_fetch_sub((p), (v), __ATOMIC_RELEASE))
 #define bnx_fetch_sub_acq_rel(p, v)                                                                \
-    (BNX_ATOMIC_POINT(), __atomic_fetch_sub((p), (v), __ATOMIC_ACQ_REL))
+    (BNX_ATOMIC_POINT(p, RMW), __atomic_fetch_sub((p), (v), __ATOMIC_ACQ_REL))
 #define bnx_fetch_sub_seq_cst(p, v)                                                                \
-    (BNX_ATOMIC_POINT(), __atomic_fetch_sub((p), (v), __ATOMIC_SEQ_CST))
+    (BNX_ATOMIC_POINT(p, RMW), __atomic_fetch_sub((p), (v), __ATOMIC_SEQ_CST))
 #define bnx_fetch_or_acq_rel(p, v)                                                                 \
-    (BNX_ATOMIC_POINT(), __atomic_fetch_or((p), (v), __ATOMIC_ACQ_REL))
+    (BNX_ATOMIC_POINT(p, RMW), __atomic_fetch_or((p), (v), __ATOMIC_ACQ_REL))
 #define bnx_fetch_or_seq_cst(p, v)                                                                 \
-    (BNX_ATOMIC_POINT(), __atomic_fetch_or((p), (v), __ATOMIC_SEQ_CST))
+    (BNX_ATOMIC_POINT(p, RMW), __atomic_fetch_or((p), (v), __ATOMIC_SEQ_CST))
 #define bnx_fetch_and_acq_rel(p, v)                                                                \
-    (BNX_ATOMIC_POINT(), __atomic_fetch_and((p), (v), __ATOMIC_ACQ_REL))
+    (BNX_ATOMIC_POINT(p, RMW), __atomic_fetch_and((p), (v), __ATOMIC_ACQ_REL))
 #define bnx_fetch_and_seq_cst(p, v)                                                                \
-    (BNX_ATOMIC_POINT(), __atomic_fetch_and((p), (v), __ATOMIC_SEQ_CST))
+    (BNX_ATOMIC_POINT(p, RMW), __atomic_fetch_and((p), (v), __ATOMIC_SEQ_CST))
 
 /*
  * Compare and swap: true when *p was *expected and is now desired; otherwise *expected holds what
@@ -88,24 +103,25 @@ static inline bool bnx_sim_is_running(void) {
  * difference.
  */
 #define bnx_cas_relaxed(p, expected, desired)                                                      \
-    (BNX_ATOMIC_POINT(), __atomic_compare_exchange_n((p), (expected), (desired), 0,                \
-                                                     __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+    (BNX_ATOMIC_POINT(p, RMW), __atomic_compare_exchange_n((p), (expected), (desired), 0,          \
+                                                           __ATOMIC_RELAXED, __ATOMIC_RELAXED))
 #define bnx_cas_acquire(p, expected, desired)                                                      \
-    (BNX_ATOMIC_POINT(), __atomic_compare_exchange_n((p), (expected), (desired), 0,                \
-                                                     __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+    (BNX_ATOMIC_POINT(p, RMW), __atomic_compare_exchange_n((p), (expected), (desired), 0,          \
+                                                           __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
 #define bnx_cas_release(p, expected, desired)                                                      \
-    (BNX_ATOMIC_POINT(), __atomic_compare_exchange_n((p), (expected), (desired), 0,                \
-                                                     __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+    (BNX_ATOMIC_POINT(p, RMW), __atomic_compare_exchange_n((p), (expected), (desired), 0,          \
+                                                           __ATOMIC_RELEASE, __ATOMIC_RELAXED))
 #define bnx_cas_acq_rel(p, expected, desired)                                                      \
-    (BNX_ATOMIC_POINT(), __atomic_compare_exchange_n((p), (expected), (desired), 0,                \
-                                                     __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+    (BNX_ATOMIC_POINT(p, RMW), __atomic_compare_exchange_n((p), (expected), (desired), 0,          \
+                                                           __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
 #define bnx_cas_seq_cst(p, expected, desired)                                                      \
-    (BNX_ATOMIC_POINT(), __atomic_compare_exchange_n((p), (expected), (desired), 0,                \
-                                                     __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+    (BNX_ATOMIC_POINT(p, RMW), __atomic_compare_exchange_n((p), (expected), (desired), 0,          \
+                                                           __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
 
 /* The asymmetric StoreLoad pair; see Concepts above. */
 #if BNX_TSAN || BNX_SIM
-#define bnx_store_light(p, v) bnx_store_seq_cst(p, v)
+#define bnx_store_light(p, v)                                                                      \
+    (BNX_ATOMIC_POINT(p, STORE), __atomic_store_n((p), (v), __ATOMIC_SEQ_CST))
 #define bnx_load_light(p) bnx_load_seq_cst(p)
 static inline void bnx_heavy_barrier(void) {
 }

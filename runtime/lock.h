@@ -43,7 +43,7 @@ static inline void bnx_lock_init(struct bnx_lock *lock) {
 
 /** Takes the lock if it is free. Never waits. */
 static inline bool bnx_lock_try(struct bnx_lock *lock) {
-    BNX_ATOMIC_POINT();
+    BNX_ATOMIC_POINT(lock, RMW);
     if (!ck_spinlock_fas_trylock(&lock->spin)) {
         return false;
     }
@@ -74,7 +74,7 @@ static inline void bnx_lock_acquire(struct bnx_lock *lock) { /* L1 */
 }
 
 static inline void bnx_lock_release(struct bnx_lock *lock) { /* L1 */
-    BNX_ATOMIC_POINT();
+    BNX_ATOMIC_POINT(lock, STORE);
     bnx_tsan_release(lock);
     ck_spinlock_fas_unlock(&lock->spin);
 }

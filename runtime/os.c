@@ -329,6 +329,11 @@ static int linux_timerfd_settime(int fd, uint64_t deadline_ns) {
     return OR_ERRNO(timerfd_settime(fd, TFD_TIMER_ABSTIME, &when, NULL));
 }
 
+static int linux_timerfd_look(int fd) {
+    struct itimerspec ignored;
+    return OR_ERRNO(timerfd_gettime(fd, &ignored));
+}
+
 static int linux_epoll_create(int flags) {
     return OR_ERRNO(epoll_create1(flags));
 }
@@ -526,6 +531,7 @@ struct bnx_os bnx_os = {
     .signalfd = linux_signalfd,
     .timerfd_create = linux_timerfd_create,
     .timerfd_settime = linux_timerfd_settime,
+    .timerfd_look = linux_timerfd_look,
     .epoll_create = linux_epoll_create,
     .epoll_add = linux_epoll_add,
     .epoll_control = linux_epoll_control,

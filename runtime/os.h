@@ -128,6 +128,7 @@ struct bnx_os {
     int (*signalfd)(int fd, const sigset_t *set, int flags);
     int (*timerfd_create)(int flags);                     /* of CLOCK_MONOTONIC */
     int (*timerfd_settime)(int fd, uint64_t deadline_ns); /* BNX_NEVER_NS disarms it */
+    int (*timerfd_look)(int fd);                          /* 0, or -EINVAL: it is none */
     int (*epoll_create)(int flags);
     int (*epoll_add)(int epoll_fd, int fd); /* EPOLLIN, level-triggered */
     int (*epoll_control)(int epoll_fd, int control, int fd, unsigned events, uint64_t key);

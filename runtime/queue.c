@@ -326,12 +326,12 @@ void bnx_worker_flush(struct bnx_worker *worker) {
     push_chain(worker, first, count);
 }
 
-void bnx_worker_flush_half(struct bnx_worker *worker) {
-    uint32_t half = bnx_deque_count(&worker->deque) / 2;
+/* The oldest ones, as many as wanted. */
+static void flush_oldest(struct bnx_worker *worker, uint32_t wanted) {
     void *first = NULL;
     void **end = &first;
     uint32_t count = 0;
-    while (count < half) {
+    while (count < wanted) {
         void *item = bnx_deque_pop_oldest(&worker->deque);
         if (item == NULL) {
             break;
@@ -342,6 +342,20 @@ void bnx_worker_flush_half(struct bnx_worker *worker) {
     }
     *end = NULL;
     push_chain(worker, first, count);
+}
+
+void bnx_worker_flush_half(struct bnx_worker *worker) {
+    flush_oldest(worker, bnx_deque_count(&worker->deque) / 2);
+}
+
+void bnx_worker_share(struct bnx_worker *worker) {
+    uint32_t queued = bnx_runq_count(&worker->runq);
+    uint32_t room = queued < BNX_RUNQ_CAPACITY / 2 ? BNX_RUNQ_CAPACITY / 2 - queued : 0;
+    uint32_t unstarted = bnx_deque_count(&worker->deque);
+    if (unstarted >= BNX_SHARE_MIN && room > 0) {
+        flush_oldest(worker, unstarted / 2 < room ? unstarted / 2 : room);
+    }
+    bnx_store_relaxed(&worker->share_asked, 0); /* the runq publishes what there is */
 }
 
 /* ---- Picking ---- */

@@ -304,8 +304,9 @@ static struct bnx_worker *run_children(struct bnx_worker *worker, struct bnx_tas
         worker->tick++;
         bnx_store_relaxed(&worker->heartbeat, worker->heartbeat + 1); /* for the watchdog */
         worker = bnx_task_run_inline(worker, self, child);
-        scope->children_local--;
-        if (children_of(scope) == 0) {
+        bnx_worker_share_if_asked(worker);
+        /* The word is looked at only where all may have ended: thieves write it. */
+        if (--scope->children_local <= 0 && children_of(scope) == 0) {
             return worker;
         }
     }

@@ -6,8 +6,8 @@
  *   thread   a stack, saved registers, and what the real machine keeps per OS thread: the worker
  *            pointer, errno, the control words. Thread 0 is the caller of bnx_sim_run. Whatever
  *            stack a thread runs on, its own or a task's, a switch saves it and comes back to it.
- *   step     one access to a shared word, by way of bnx_sim_point, or one entry of the os table. It
- *            costs STEP_NS, and at it the machine may switch. Between two steps nothing happens.
+ *   step     one access to a shared word, by way of bnx_sim_access, or one entry of the os table.
+ *            It costs STEP_NS, and at it the machine may switch. Between two steps nothing happens.
  *   machine  the entries of bnx_os for threads, futexes and time are replaced while it runs; the
  *            files that describe the CPUs are absent, so that every machine simulates the same one.
  *   chance   random switches with a probability, or priorities with random demotions (which finds
@@ -50,6 +50,7 @@
 
 struct bnx_sim_machine bnx_sim_machine;
 struct bnx_sim_thread bnx_sim_threads[BNX_SIM_THREADS_MAX];
+bnx_sim_counter_fn bnx_sim_counter;
 
 bool bnx_sim_draw_one_in(uint32_t count) {
     return bnx_rng_below(&bnx_sim_machine.rng, count) == 0;
@@ -279,6 +280,14 @@ void bnx_sim_step(bool has_yielded) {
 void bnx_sim_point(void) {
     if (bnx_sim_machine.is_running) {
         bnx_sim_step(false);
+    }
+}
+
+void bnx_sim_access(uintptr_t word, enum bnx_access access) {
+    bnx_sim_point();
+    /* After the step: the access itself follows, and nobody comes between. */
+    if (bnx_sim_counter != NULL && bnx_sim_machine.is_running) {
+        bnx_sim_counter(bnx_sim_number_of(bnx_sim_machine.current), word, access);
     }
 }
 

@@ -3,6 +3,7 @@
 #ifndef BNX_RUNTIME_SIM_PVT_H
 #define BNX_RUNTIME_SIM_PVT_H
 
+#include "runtime/atomic.h"
 #include "runtime/context.h"
 #include "runtime/os.h"
 #include "runtime/rng.h"
@@ -65,6 +66,14 @@ extern struct bnx_sim_thread bnx_sim_threads[BNX_SIM_THREADS_MAX];
 static inline uint32_t bnx_sim_number_of(const struct bnx_sim_thread *thread) {
     return (uint32_t)(thread - bnx_sim_threads);
 }
+
+/* ---- Counting (sim.c) ---- */
+
+/* Called before each access to a word by a virtual thread, and not a step itself. */
+typedef void (*bnx_sim_counter_fn)(uint32_t thread, uintptr_t word, enum bnx_access access);
+
+/* NULL: nobody counts. */
+extern bnx_sim_counter_fn bnx_sim_counter;
 
 /* ---- The scheduler (sim.c) ---- */
 

@@ -108,6 +108,7 @@ static BNX_ALWAYS_INLINE void submit(struct bnx_worker *worker, struct bnx_task 
     if (bnx_unlikely(unstarted >= BNX_DEQUE_FLUSH_AT)) {
         bnx_worker_flush_half(worker);
     }
+    bnx_worker_share_if_asked(worker);
     /* A single child is most often run inline at once, or flushed, which wakes. */
     if (unstarted > 1) {
         bnx_worker_wake_one(worker);

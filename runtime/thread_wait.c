@@ -82,7 +82,7 @@ void bnx_thread_block_give(struct bnx_thread_block *block) {
 }
 
 uint32_t bnx_thread_block_count(struct bnx_thread_block *block) {
-    BNX_ATOMIC_POINT();
+    BNX_ATOMIC_POINT(block, LOAD);
     uint32_t count = ck_ec32_value(&block->event);
     bnx_tsan_acquire(block); /* V1 */
     return count;
@@ -94,7 +94,7 @@ void bnx_thread_block_wait(struct bnx_thread_block *block, uint32_t seen) {
 }
 
 void bnx_thread_block_signal(struct bnx_thread_block *block) {
-    BNX_ATOMIC_POINT();
+    BNX_ATOMIC_POINT(block, RMW);
     bnx_tsan_release(block); /* V1 */
     ck_ec32_inc(&block->event, &ec_mode);
 }

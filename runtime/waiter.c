@@ -71,7 +71,7 @@ int bnx_sleeper_begin(struct bnx_sleeper *sleeper) {
     if (bnx_unlikely(error < 0)) {
         return error;
     }
-    /* Relaxed: only the task bumps it. Nobody has the sleeper yet, so nobody misses it until now. */
+    /* Relaxed: only the task bumps it. Nobody has the sleeper yet who could miss it. */
     sleeper->sequence = BNX_WAIT_SEQUENCE(bnx_load_relaxed(&task->wait));
     return 0; /* after a 1 too: a canceller has it already, which sleep will say */
 }

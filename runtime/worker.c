@@ -184,12 +184,11 @@ bool bnx_worker_sees_work(const struct bnx_worker *worker) {
  * time is halved when it was spent in vain and grows when it was not. */
 static bool spin(struct bnx_worker *worker) {
     struct bnx_runtime *runtime = worker->runtime;
-    if (worker->spin_ns == 0) {
-        return false;
-    }
-    uint64_t start_ns = bnx_clock_now();
-    uint64_t now_ns = start_ns;
-    while (now_ns - start_ns < worker->spin_ns) {
+    uint64_t now_ns = bnx_clock_now();
+    /* Beside deques that are left alone (steal.c) it would not sleep: its last look finds them. */
+    uint64_t end_ns = now_ns + worker->spin_ns;
+    end_ns = end_ns > worker->raid_after_ns ? end_ns : worker->raid_after_ns;
+    while (now_ns < end_ns) {
         for (int i = 0; i < SPIN_PAUSES_PER_LOOK; i++) {
             bnx_pause();
             if (worker->driver->ops->is_pending(worker->driver) ||
@@ -261,8 +260,11 @@ static void *rest(struct bnx_worker *worker) {
     if (item != NULL) {
         return item;
     }
-    /* Searchers alone spin: at most half of the awake workers, so one on a small machine. */
-    bool may_spin = worker->is_searching || runtime->worker_count == 1;
+    /* Searchers spin, at most half of the awake workers, so one on a small machine; and whom it has
+     * paid lately: two workers that wake each other are both idle while the message is on its way,
+     * and the one that sleeps then costs the other 15 us. */
+    bool may_spin =
+        worker->is_searching || worker->spin_ns > SPIN_NS_MIN || runtime->worker_count == 1;
     if (!may_spin || !spin(worker)) {
         sleep_now(worker);
     }

@@ -9,7 +9,7 @@
  *   cache --unix /tmp/cache.sock      and redis-cli -s /tmp/cache.sock
  *
  *   PING ECHO SELECT QUIT INFO COMMAND CONFIG GET, GET SET (EX PX NX XX) MGET MSET INCR DECR,
- *   DEL EXISTS EXPIRE TTL FLUSHALL, LPUSH LPOP LRANGE, SADD
+ *   DEL EXISTS EXPIRE TTL TYPE KEYS DBSIZE FLUSHALL, LPUSH LPOP LRANGE, SADD
  *
  * Concepts
  *   A task a connection (cache_connection.h) executes its commands itself, on whatever worker it
@@ -31,6 +31,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define ACCEPT_RETRY_NS UINT64_C(10000000)  /* out of descriptors or memory: again in 10 ms */
@@ -44,6 +45,8 @@
 struct server {
     struct bnx_cache cache;
     const char *addresses[LISTENERS_MAX]; /* NULL: none; immutable */
+    const char *path;                     /* of the unix socket; NULL: none; immutable */
+    struct stat file;                     /* the same; its inode is 0 while it is not ours */
     struct bnx_scope *tasks;              /* of everything that serves */
 };
 
@@ -131,6 +134,10 @@ static int listener_start(struct server *server, const char *address) {
         fprintf(stderr, "cannot listen on %s: %s\n", address, strerror(-listener));
         return listener;
     }
+    if (server->path != NULL && address == server->addresses[1] &&
+        lstat(server->path, &server->file) != 0) {
+        server->file.st_ino = 0;
+    }
     struct accepted accepted = {.server = server, .fd = listener};
     int error = bnx_announce(listener);
     error = error == 0 ? bnx_spawn_copy(server->tasks, accept_task, &accepted, sizeof(accepted))
@@ -139,6 +146,15 @@ static int listener_start(struct server *server, const char *address) {
         bnx_close(listener);
     }
     return error;
+}
+
+/* Removes the file of the socket, unless another server has put its own there. */
+static void file_remove(const struct server *server) {
+    struct stat now;
+    if (server->file.st_ino != 0 && lstat(server->path, &now) == 0 &&
+        now.st_ino == server->file.st_ino && now.st_dev == server->file.st_dev) {
+        (void)unlink(server->path);
+    }
 }
 
 static int serve(void *arg) {
@@ -165,6 +181,7 @@ static int serve(void *arg) {
         bnx_scope_cancel(&tasks, error);
     }
     int result = bnx_scope_close(&tasks);
+    file_remove(server);
     if (result < 0 && result != -ECANCELED) {
         error = result;
     }
@@ -173,14 +190,13 @@ static int serve(void *arg) {
 
 int main(int argc, char **argv) {
     static struct server server = {.addresses = {"127.0.0.1:6380", NULL}};
-    const char *path = NULL;
     struct bnx_options options = {0};
     uint32_t memory_mib = 1024;
     uint32_t keys_max = UINT32_MAX;
     server.cache.connections_max = 100000;
     const struct bnx_flag flags[] = {
         {"listen", "ADDRESS:PORT", "Where to listen (127.0.0.1:6380).", &server.addresses[0], NULL},
-        {"unix", "PATH", "Listen on this unix socket as well (none).", &path, NULL},
+        {"unix", "PATH", "Listen on this unix socket as well (none).", &server.path, NULL},
         {"workers", "N", "Worker threads; 0: one per CPU (0).", NULL, &options.worker_count},
         {"memory", "MIB", "For keys and values, and as much for long messages (1024).", NULL,
          &memory_mib},
@@ -194,8 +210,8 @@ int main(int argc, char **argv) {
         return status > 0 ? 0 : 2;
     }
     char unix_address[256];
-    if (path != NULL) {
-        snprintf(unix_address, sizeof(unix_address), "unix:%s", path);
+    if (server.path != NULL) {
+        snprintf(unix_address, sizeof(unix_address), "unix:%s", server.path);
         server.addresses[1] = unix_address;
     }
     status =

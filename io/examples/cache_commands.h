@@ -51,7 +51,8 @@ struct bnx_cache_command {
     void (*run)(struct bnx_cache_call *call);
 };
 
-/** Runs the command and writes its reply. Suspends in FLUSHALL alone, between shards. */
+/** Runs the command and writes its reply. Suspends in FLUSHALL and KEYS alone, between
+ * shards. */
 void bnx_cache_execute(struct bnx_cache_call *call);
 
 /** Gives argument index. */
@@ -82,5 +83,10 @@ void bnx_cache_lpush(struct bnx_cache_call *call);
 void bnx_cache_lpop(struct bnx_cache_call *call);
 void bnx_cache_lrange(struct bnx_cache_call *call);
 void bnx_cache_sadd(struct bnx_cache_call *call);
+
+/* On what is there (cache_scan.c). */
+void bnx_cache_dbsize(struct bnx_cache_call *call);
+void bnx_cache_list_keys(struct bnx_cache_call *call);
+void bnx_cache_type(struct bnx_cache_call *call);
 
 #endif

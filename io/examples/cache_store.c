@@ -215,6 +215,22 @@ void bnx_cache_shard_flush(struct bnx_cache_store *store, size_t index) {
     bnx_cache_table_fini(&table, &store->budget);
 }
 
+void bnx_cache_shard_walk(struct bnx_cache_store *store, size_t index,
+                          void (*fn)(void *arg, const struct bnx_cache_entry *entry), void *arg) {
+    struct bnx_cache_shard *shard = &store->shards[index];
+    uint64_t now_ns = bnx_now();
+    pthread_mutex_lock(&shard->lock);
+    for (size_t i = 0; i < shard->table.bucket_count; i++) {
+        const struct bnx_cache_entry *at = shard->table.buckets[i];
+        for (; at != NULL; at = at->next) {
+            if (!has_expired(at, now_ns)) {
+                fn(arg, at);
+            }
+        }
+    }
+    pthread_mutex_unlock(&shard->lock);
+}
+
 /* Walks some buckets. Returns whether it is worth going on at once; *has_timed is set, or left. */
 static bool shard_expire(struct bnx_cache_store *store, struct bnx_cache_shard *shard,
                          bool *has_timed) {

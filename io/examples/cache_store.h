@@ -103,6 +103,11 @@ int bnx_cache_set_add(struct bnx_cache_store *store, struct bnx_cache_table *set
 /** Empties one shard. @param index below BNX_CACHE_SHARDS. */
 void bnx_cache_shard_flush(struct bnx_cache_store *store, size_t index);
 
+/** Calls fn for each entry of one shard that has not expired: under its lock, so fn must not
+ * suspend, and keeps nothing. @param index below BNX_CACHE_SHARDS. */
+void bnx_cache_shard_walk(struct bnx_cache_store *store, size_t index,
+                          void (*fn)(void *arg, const struct bnx_cache_entry *entry), void *arg);
+
 /**
  * Looks at some entries of each shard that has entries with a time and frees what has expired.
  * Returns whether there were any with a time.

@@ -174,17 +174,22 @@ static int send_lines(void *arg) {
     return error == -ENODATA ? 0 : error; /* an error ends the receiver as well */
 }
 
-/* Takes the next line out of the input, without its end. Suspends. Returns 1 with the line, 0 at
- * the end, < 0 an error; a line that is too long is one. */
+/* Takes a line of so many bytes out of the input, and its end with it. */
+static void line_take(struct client *client, size_t bytes, char out[LINE_BYTES]) {
+    size_t taken = bytes < client->input_bytes ? bytes + 1 : bytes;
+    memcpy(out, client->input, bytes);
+    out[bytes > 0 && out[bytes - 1] == '\r' ? bytes - 1 : bytes] = '\0';
+    client->input_bytes -= taken;
+    memmove(client->input, client->input + taken, client->input_bytes);
+}
+
+/* Takes the next line out of the input, without its end; the last one may have none. Suspends.
+ * Returns 1 with the line, 0 at the end, < 0 an error; a line that is too long is one. */
 static int line_receive(struct client *client, char out[LINE_BYTES]) {
     while (true) { /* ends: with a line, or with the buffer */
-        char *end = memchr(client->input, '\n', client->input_bytes);
+        const char *end = memchr(client->input, '\n', client->input_bytes);
         if (end != NULL) {
-            size_t bytes = (size_t)(end - client->input);
-            memcpy(out, client->input, bytes);
-            out[bytes > 0 && out[bytes - 1] == '\r' ? bytes - 1 : bytes] = '\0';
-            client->input_bytes -= bytes + 1;
-            memmove(client->input, end + 1, client->input_bytes);
+            line_take(client, (size_t)(end - client->input), out);
             return 1;
         }
         if (client->input_bytes == sizeof(client->input)) {
@@ -192,6 +197,10 @@ static int line_receive(struct client *client, char out[LINE_BYTES]) {
         }
         ssize_t got = bnx_recv(client->fd, client->input + client->input_bytes,
                                sizeof(client->input) - client->input_bytes, 0);
+        if (got == 0 && client->input_bytes > 0) {
+            line_take(client, client->input_bytes, out);
+            return 1;
+        }
         if (got <= 0) {
             return (int)got;
         }

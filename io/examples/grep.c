@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fnmatch.h>
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -136,6 +137,7 @@ struct program {
     const char *name;
     struct bnx_grep grep;
     int (*search)(struct bnx_grep *grep);
+    bool is_unread; /* nobody reads the output any more */
 };
 
 /* The output's buffer is written when it is full, and at the end. */
@@ -160,13 +162,25 @@ static int run(void *arg) {
         error = search_files(program);
     }
     forget_files(grep);
+    program->is_unread = error == -EPIPE;
     if (error < 0) {
-        if (!is_cancel(error)) {
+        if (!is_cancel(error) && !program->is_unread) {
             fprintf(stderr, "%s: %s\n", program->name, strerror(-error));
         }
         return is_cancel(error) ? error : FAILED;
     }
     return grep->has_failed ? FAILED : grep->has_printed ? 0 : 1;
+}
+
+/* As grep ends then: by the signal, which bnx_main has held back; where whoever has started us
+ * ignores it, with a message. */
+static void end_unread(const char *name) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGPIPE);
+    (void)pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+    (void)raise(SIGPIPE);
+    fprintf(stderr, "%s: %s\n", name, strerror(EPIPE));
 }
 
 static void print_help(const char *program, const char *summary) {
@@ -180,7 +194,8 @@ static void print_help(const char *program, const char *summary) {
         "  --to N\n      Print none after the N-th: stop there.\n"
         "  --workers N\n      Worker threads; 0: one per CPU (0).\n"
         "  --help\n      Print this and exit.\n\n"
-        "Exits with 0 if it has printed a line, with 1 if none, with 2 if anything failed.\n",
+        "Exits with 0 if it has printed a line, with 1 if none, with 2 if anything failed. Where\n"
+        "nobody reads them any more, as behind `| head`, it ends by SIGPIPE.\n",
         program, summary, program);
 }
 
@@ -259,6 +274,9 @@ int bnx_grep_main(int argc, char **argv, const char *summary,
     }
     status = bnx_main_with(&options, run, &program);
     regfree(&program.grep.pattern);
+    if (program.is_unread) {
+        end_unread(argv[0]);
+    }
     if (status < 0) {
         fprintf(stderr, "%s: %s\n", argv[0], strerror(-status));
         return FAILED;

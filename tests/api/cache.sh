@@ -37,18 +37,20 @@ drain() {
     done
 }
 
-# The same on a unix socket; the file of an earlier server is no obstacle.
+# The same on a unix socket; the file of an earlier server is no obstacle, and none is left.
 run_unix() {
     case_name=model
+    "$python" -c 'import socket, sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])' "$scratch/socket"
     for _ in first second; do
         server_start "$cache" --unix "$scratch/socket"
-        until [[ -S $scratch/socket ]] && grep -q "^listening on unix:" "$scratch/stdout"; do
+        until grep -q "^listening on unix:" "$scratch/stdout"; do
             kill -0 "$server_pid" || die "the server did not start"
             sleep 0.01
         done
         client "unix:$scratch/socket"
         kill -TERM "$server_pid"
         wait "$server_pid" || die "the server exits with $?"
+        [[ ! -e $scratch/socket ]] || die "its socket is left"
         server_pid=
     done
 }

@@ -5,6 +5,7 @@ Each case is a function below whose first comment is its claim. Timeouts are gua
 never the claim; what takes time is asked for again until it is so.
 """
 
+import fnmatch
 import os
 import random
 import select
@@ -158,7 +159,7 @@ class Model:
         """Returns a random request and what is expected: a value, or a list of possible ones."""
         name = self.rng.choice(["get"] * 3 + ["set"] * 4 + [
             "del", "exists", "incr", "decr", "expire", "ttl", "mget", "mset", "lpush", "lpush",
-            "lpop", "lrange", "sadd", "ping", "echo", "unknown", "arity", "line", "empty"])
+            "lpop", "lrange", "sadd", "type", "keys", "ping", "echo", "unknown", "arity", "line", "empty"])
         return getattr(self, "do_" + name)()
 
     def do_get(self):
@@ -280,6 +281,20 @@ class Model:
         self.keys[key] = value | set(members)
         return encode("SADD", key, *members), len(self.keys[key]) - len(value)
 
+    def do_type(self):
+        key = self.key()
+        kinds = {bytes: "string", list: "list", set: "set", type(None): "none"}
+        return encode("TYPE", key), kinds[type(self.keys.get(key))]
+
+    def do_keys(self):
+        """In the middle of what is ours: any byte, a set, a range, the rest; Python's own matcher
+        agrees on these."""
+        tail = self.rng.choice(["*", "?", "??", "[0-4]", "[!0-4]", "1*", "*1", "*1*", "[13579]*", "x"])
+        found = [key for key in self.keys
+                 if fnmatch.fnmatchcase(key.decode(), self.prefix.decode() + tail)]
+        pattern = self.prefix + tail.replace("[!", "[^").encode()
+        return encode("KEYS", pattern), Unordered(found)
+
     def do_ping(self):
         return encode("PING"), "PONG"
 
@@ -304,10 +319,30 @@ class Model:
         return self.rng.choice([b"\r\n", b"\n", b"*0\r\n", b"*-1\r\n"]) + encode("PING"), "PONG"
 
 
+class Unordered(list):
+    """The same elements in any order."""
+
+
 def is_expected(got, expected):
+    if isinstance(expected, Unordered):
+        return isinstance(got, list) and sorted(got) == sorted(expected)
     if isinstance(expected, list):
         return got in expected
     return got == expected and isinstance(got, Failure) == isinstance(expected, Failure)
+
+
+def patterns(client):
+    """What a pattern may hold that Python's has not: escapes, sets without an end, many stars."""
+    keys = [b"", b"p*", b"px", b"p]", b"p-", b"p\\", b"p\0\r\n", b"p" + b"a" * 3000]
+    for key in keys:
+        client.ask("SET", key, "1")
+    for pattern, found in {
+            b"": [b""], b"p\\*": [b"p*"], b"p[\\]]": [b"p]"], b"p[x-]": [b"px", b"p-"], b"p[x": [b"px"],
+            b"p\\": [b"p\\"], b"p[z-w]": [b"px"], b"p?\r\n": [b"p\0\r\n"], b"p[]": [],
+            b"p" + b"a*" * 100 + b"b": [], b"p" + b"*a" * 100 + b"*": [keys[-1]]}.items():
+        got = client.ask("KEYS", pattern)
+        check(sorted(got) == sorted(found), f"KEYS {pattern!r:.60} finds {got!r:.200}")
+    client.ask("DEL", *keys)
 
 
 def model(address, _pid):
@@ -350,6 +385,10 @@ def model(address, _pid):
     keys = sum(len(one.keys) for one in models) + 1
     counted = clients[2].info("db0")
     check(counted.startswith(f"keys={keys},"), f"{keys} keys, counted: {counted}")
+    check(clients[3].ask("DBSIZE") == keys, "DBSIZE is wrong")
+    everything = [key for one in models for key in one.keys] + [b"shared"]
+    check(sorted(clients[3].ask("KEYS", "*")) == sorted(everything), "KEYS * is wrong")
+    patterns(clients[3])
     check(clients[0].ask("FLUSHALL") == "OK", "FLUSHALL fails")
     check(clients[1].info("db0") == "keys=0,expires=0", "keys are left after FLUSHALL")
     check(clients[1].info("used_memory") == "0", "FLUSHALL leaves memory in use")

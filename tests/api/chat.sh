@@ -59,6 +59,16 @@ talk() {
         expect 4 '* eve'
         expect 4 '* bob'
         expect 4 '* ann'
+        enter 6 zoe
+        for fd in 3 4 5; do
+            expect $fd '* zoe joined'
+        done
+        printf 'no newline' >&6 # and the end of the input
+        exec 6>&-
+        for fd in 3 4 5; do
+            expect $fd 'zoe: no newline'
+            expect $fd '* zoe left'
+        done
         echo /quit >&4
         expect_end 4
         exec 4>&-

@@ -10,6 +10,7 @@ import gzip
 import os
 import random
 import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -218,6 +219,24 @@ def closes(program):
                 (late.returncode, err))
 
 
+def unread(program):
+    """Whose output nobody reads any more ends as grep does: by SIGPIPE, without a word; and where that
+    is ignored, with a word and with 2."""
+    write("tree/long.log", lines(1, 5000))
+    for name in ("grep", program):
+        for is_ignored in (False, True):
+            reading, writing = os.pipe()
+            os.close(reading)
+            arguments = ["-rh", ".", "tree"] if name == "grep" else ["-r", ".", "*", "tree"]
+            done = subprocess.run([name, *arguments], stdout=writing, stderr=subprocess.PIPE, check=False,
+                                  restore_signals=not is_ignored)
+            os.close(writing)
+            said = own_words(done.stderr.decode(errors="replace"))
+            wanted = 2 if is_ignored else -signal.SIGPIPE
+            require(done.returncode == wanted, f"{name} ends as grep does", done.returncode)
+            require(("Broken pipe" in said) == is_ignored, f"{name} says why or nothing", said)
+
+
 def flags(program):
     check_flags(program, ("--recursive", "--from", "--to", "--workers", "GLOB"),
                 ([], ["--from", "0", "x"], ["--to", "x", "x"], ["--from", "3", "--to", "2", "x"],
@@ -241,8 +260,8 @@ def everywhere(program):
     sys.exit(subprocess.run(command, check=False).returncode)
 
 
-CASES = {"twin": twin, "grep": beside_grep, "errors": errors, "closes": closes, "flags": flags,
-         "everywhere": everywhere}
+CASES = {"twin": twin, "grep": beside_grep, "errors": errors, "closes": closes, "unread": unread,
+         "flags": flags, "everywhere": everywhere}
 
 if __name__ == "__main__":
     case, path_of_program = sys.argv[1], os.path.abspath(sys.argv[2])

@@ -2,6 +2,7 @@
 /* Operations that end badly (op_faults.h): plans, the calls of the process, readiness. */
 #include "io/perform.h"
 #include "tests/faults/op_faults_pvt.h"
+#include "tests/support/sched.h"
 
 #include <limits.h>
 #include <stdlib.h>
@@ -50,10 +51,11 @@ void op_faults_cut(struct iovec *parts, size_t count, enum op_faults_part part) 
 }
 
 bool op_faults_is_hit(struct plan *plan) {
-    if (plan->kth == 0 || --plan->kth != 0) {
+    if (!plan->is_each && (plan->kth == 0 || --plan->kth != 0)) {
         return false;
     }
     op_faults.has_failed = true;
+    op_faults.failures++;
     return true;
 }
 
@@ -356,6 +358,7 @@ void op_faults_clear(void) {
     }
     op_faults.is_never_inline = false;
     op_faults.has_failed = false;
+    op_faults.failures = 0;
     op_faults.cancel_answer = 0;
     unlock();
 }
@@ -381,6 +384,21 @@ void op_faults_fail(unsigned kind, int error, uint64_t kth) {
     plan->kth = kth;
     op_faults.has_failed = false;
     unlock();
+}
+
+void op_faults_fail_each(unsigned kind, int error) {
+    lock();
+    struct plan *plan = &op_faults.plans[kind_here(kind)];
+    plan->error = error;
+    plan->is_each = true;
+    unlock();
+}
+
+uint64_t op_faults_failures(void) {
+    lock();
+    uint64_t count = op_faults.failures;
+    unlock();
+    return count;
 }
 
 bool op_faults_has_failed(void) {
@@ -442,7 +460,22 @@ void op_faults_install(void) {
     bnx_os.epoll_wait = faulty_epoll_wait;
 }
 
-void op_faults_end(void) {
+struct bnx_runtime *op_faults_create(uint32_t workers, uint64_t seed) {
+    struct bnx_options options = {
+        .worker_count = workers, .seed = seed, .flags = BNX_NO_RESCUE | BNX_NO_WATCHDOG};
+    struct bnx_runtime *runtime = NULL;
+    CHECK_EQ(bnx_runtime_create(&options, &runtime), 0);
+    lock();
+    op_faults.has_rings = strcmp(runtime->driver_ops->name, "uring") == 0;
+    if (!op_faults.has_rings) {
+        op_faults_forget_rings(); /* of its first workers, if a later one was refused its own */
+    }
+    unlock();
+    return runtime;
+}
+
+void op_faults_destroy(struct bnx_runtime *runtime) {
+    sched_destroy(runtime);
     op_faults_clear();
     lock();
     /* Answers to cancels may have been on their way when the rings went. */

@@ -36,13 +36,17 @@ enum op_faults_part { OP_FAULTS_WHOLE, OP_FAULTS_ONE_BYTE, OP_FAULTS_HALF };
 /** Wraps the os table. Before the first runtime. */
 void op_faults_install(void);
 
-/** Forgets the rings of a runtime that is gone, and all faults. Nothing may be held back. */
-void op_faults_end(void);
+/** A runtime without rescue and watchdog. Whether it has rings holds for it alone: some machines
+ * give a process a few and refuse the next. */
+struct bnx_runtime *op_faults_create(uint32_t workers, uint64_t seed);
+
+/** Ends it if it has not ended, and forgets its rings and all faults. Nothing may be held back. */
+void op_faults_destroy(struct bnx_runtime *runtime);
 
 /** No faults from now on. What is held back stays held back. */
 void op_faults_clear(void);
 
-/** Whether the last runtime has rings. */
+/** Whether the last runtime that was created has rings. */
 bool op_faults_has_rings(void);
 
 /** Operations of that kind transfer no more than so much, also those that need no waiting. Not
@@ -57,6 +61,12 @@ void op_faults_fail(unsigned kind, int error, uint64_t kth);
 
 /** Whether it has. */
 bool op_faults_has_failed(void);
+
+/** The same of each one, until all faults are cleared. */
+void op_faults_fail_each(unsigned kind, int error);
+
+/** How many have, since the faults were cleared. Any thread. */
+uint64_t op_faults_failures(void);
 
 /** With a ring: nothing is done at once, all of it by operations. */
 void op_faults_no_inline(bool is_on);

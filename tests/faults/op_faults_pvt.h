@@ -22,6 +22,7 @@ struct plan {
     enum op_faults_part part;
     int error;
     uint64_t kth; /* the one that finds 1 fails */
+    bool is_each; /* all fail */
     bool is_held;
 };
 
@@ -62,11 +63,12 @@ struct cut {
 struct op_faults {
     struct bnx_os real;
     struct bnx_lock lock; /* of all that follows */
-    bool has_rings;
+    bool has_rings;       /* the last runtime */
     bool is_never_inline;
     bool has_failed;
     int cancel_answer;
     uint64_t cancels;
+    uint64_t failures;
     struct plan plans[OP_FAULTS_KINDS];
     struct view views[VIEWS_MAX];
     uint32_t view_count;
@@ -82,7 +84,8 @@ struct op_faults {
     uint32_t gate;    /* futex of those */
     int doorbell;     /* an eventfd in every epoll instance */
     struct bnx_lock post_lock;
-    bool can_post;          /* what was held back on a ring; immutable after install */
+    int poster_error;       /* why there is no poster, and so no ring; immutable after install */
+    bool can_post;          /* what was held back on a ring; as above */
     struct io_uring poster; /* its messages are the completions that come late; under post_lock */
 };
 

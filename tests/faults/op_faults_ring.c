@@ -160,8 +160,12 @@ static void meddle_with_completion(const struct view *view, struct io_uring_cqe 
     }
 }
 
+/* Linux 6.1 completes what its own threads have done at any time, later ones as the worker enters:
+ * what the driver has taken out by now is nobody's any more. */
 static void look_at_completions(struct view *view) {
     struct io_uring_cq *cq = &view->uring.cq;
+    unsigned head = bnx_load_relaxed(cq->khead); /* this thread's */
+    view->cq_seen = (int)(head - view->cq_seen) > 0 ? head : view->cq_seen;
     unsigned tail = bnx_load_acquire(cq->ktail); /* the kernel's store-release */
     for (; view->cq_seen != tail; view->cq_seen++) {
         meddle_with_completion(view, &cq->cqes[view->cq_seen & *cq->kring_mask]);
@@ -171,6 +175,9 @@ static void look_at_completions(struct view *view) {
 /* ---- The ring's calls ---- */
 
 static int faulty_uring_setup(unsigned entries, void *params) {
+    if (op_faults.poster_error != 0) {
+        return op_faults.poster_error; /* what is held back could not be posted */
+    }
     int fd = op_faults.real.uring_setup(entries, params);
     if (fd >= 0) {
         lock();
@@ -178,7 +185,6 @@ static int faulty_uring_setup(unsigned entries, void *params) {
         struct view *view = &op_faults.views[op_faults.view_count++];
         memset(view, 0, sizeof(*view));
         CHECK_EQ(io_uring_queue_mmap(fd, params, &view->uring), 0);
-        op_faults.has_rings = true;
         unlock();
     }
     return fd;
@@ -247,9 +253,9 @@ void op_faults_let_go(struct held *held) {
 
 /* A message from a ring to itself, as completions come late. */
 static void open_poster(void) {
-    int error = io_uring_queue_init(8, &op_faults.poster, 0);
-    if (error != 0) {
-        return; /* no rings here: none will be held back */
+    op_faults.poster_error = io_uring_queue_init(8, &op_faults.poster, 0);
+    if (op_faults.poster_error != 0) {
+        return;
     }
     struct io_uring_sqe *sqe = io_uring_get_sqe(&op_faults.poster);
     struct io_uring_cqe *cqe;

@@ -310,19 +310,6 @@ static int play(void *arg) {
     return (int)scene.first_error;
 }
 
-static struct bnx_runtime *create(uint32_t workers) {
-    struct bnx_options options = {
-        .worker_count = workers, .seed = 1, .flags = BNX_NO_RESCUE | BNX_NO_WATCHDOG};
-    struct bnx_runtime *runtime = NULL;
-    CHECK_EQ(bnx_runtime_create(&options, &runtime), 0);
-    return runtime;
-}
-
-static void destroy(struct bnx_runtime *runtime) {
-    sched_destroy(runtime);
-    op_faults_end();
-}
-
 /* Every transfer ends after one byte, or after half of it, done at once or by an operation: nothing
  * is lost or done twice. */
 TEST(layers_short, "faults.layers_finish_short_ops") {
@@ -331,7 +318,7 @@ TEST(layers_short, "faults.layers_finish_short_ops") {
     for (uint32_t i = 0; i < bnx_test_scale(SCHED_WORKER_COUNTS); i++) {
         for (int part = OP_FAULTS_WHOLE; part <= OP_FAULTS_HALF; part++) {
             struct bnx_runtime *runtime =
-                create(sched_worker_counts[(i + 1) % SCHED_WORKER_COUNTS]);
+                op_faults_create(sched_worker_counts[(i + 1) % SCHED_WORKER_COUNTS], 1);
             for (unsigned kind = 0; kind < BNX_OP_OPEN; kind++) {
                 op_faults_short(kind, (enum op_faults_part)part);
             }
@@ -339,7 +326,7 @@ TEST(layers_short, "faults.layers_finish_short_ops") {
                 op_faults_no_inline(round == 1);
                 CHECK_EQ(bnx_runtime_run(runtime, play, NULL), 0);
             }
-            destroy(runtime);
+            op_faults_destroy(runtime);
         }
     }
     CHECK_EQ(io_fd_count(), fds);
@@ -380,14 +367,15 @@ TEST(layers_fail, "faults.each_op_in_turn") {
     op_faults_install();
     int fds = io_fd_count();
     for (size_t i = 0; i < BNX_ARRAY_COUNT(failures); i++) {
-        struct bnx_runtime *runtime = create(sched_worker_counts[i % SCHED_WORKER_COUNTS]);
+        struct bnx_runtime *runtime =
+            op_faults_create(sched_worker_counts[i % SCHED_WORKER_COUNTS], 1);
         uint64_t kth = 1;
         while (kth <= bnx_test_scale(KTH_MAX) && play_with(runtime, i, kth)) {
             kth++;
         }
         printf("kind %u: %llu\n", failures[i].kind, (unsigned long long)kth - 1);
         CHECK(kth > 1);
-        destroy(runtime);
+        op_faults_destroy(runtime);
         CHECK_EQ(io_fd_count(), fds);
     }
 }

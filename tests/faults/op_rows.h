@@ -13,6 +13,7 @@
 
 #define OP_TEXT "held back"
 #define OP_TEXT_BYTES 9
+#define LOCKED_BYTES ((size_t)1 << 20) /* far more than rings leave of a small limit */
 
 /* ---- The place where a call is made ---- */
 
@@ -61,7 +62,9 @@ extern const size_t op_row_count;
 /* ---- What is done with a row ---- */
 
 static inline bool is_there(const struct row *row) {
-    return (row->flags & ROW_RING) == 0 || op_faults_has_rings();
+    bool is_locking = row->kind == BNX_OP_SEND_ZEROCOPY;
+    return ((row->flags & ROW_RING) == 0 || op_faults_has_rings()) &&
+           (!is_locking || io_may_lock(LOCKED_BYTES));
 }
 
 /* Whether its end is the kernel's to tell: a cancel then waits for it. */

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -30,6 +31,16 @@ static inline void io_needs_ring(void) {
     }
     CHECK_EQ(bnx_runtime_destroy(runtime), 0);
     CHECK_EQ(setenv("BONXIE_DRIVER", "uring", 1), 0);
+}
+
+/** Whether so much memory may be locked. A send without a copy locks what it sends, and rings take
+ * of the same: where they share little, the send may be refused at any time. */
+static inline bool io_may_lock(size_t bytes) {
+    void *memory = mmap(NULL, bytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(memory != MAP_FAILED);
+    bool may_lock = mlock(memory, bytes) == 0;
+    CHECK_EQ(munmap(memory, bytes), 0);
+    return may_lock;
 }
 
 /** Two ends of a stream, blocking as they come from the kernel. */
@@ -103,6 +114,22 @@ static inline int io_fd_count(void) {
     }
     CHECK_EQ(closedir(folder), 0);
     return count;
+}
+
+/** Waits until the caller's thread is the only one of the process, but for ThreadSanitizer's own:
+ * one that has been joined is listed for a moment longer. One that is left over hangs the test. */
+static inline void io_await_alone(void) {
+    int count = INT_MAX;
+    while (count > 1 + BNX_TSAN) { /* ends: see above */
+        DIR *folder = opendir("/proc/self/task");
+        CHECK(folder != NULL);
+        count = -2;                       /* . and .. */
+        while (readdir(folder) != NULL) { /* ends with the folder */
+            count++;
+        }
+        CHECK_EQ(closedir(folder), 0);
+        bnx_os.thread_yield();
+    }
 }
 
 /** As many descriptors as the hard limit allows; that is returned. */

@@ -147,6 +147,7 @@ static struct {
     int (*enter)(int ring_fd, unsigned submit, unsigned wait, unsigned flags, const void *arg,
                  size_t arg_bytes);
     uint64_t patient_waits;
+    int64_t far_s; /* no timeout is sooner; 0: any may be */
 } seen;
 
 static int enter_watched(int ring_fd, unsigned submit, unsigned wait, unsigned flags,
@@ -155,6 +156,9 @@ static int enter_watched(int ring_fd, unsigned submit, unsigned wait, unsigned f
         const struct bnx_ring_wait_arg *how = arg;
         CHECK_EQ(arg_bytes, sizeof(*how));
         CHECK(how->min_wait_us > 0);
+        /* Without one the kernel ends the sleep after the least time, though nothing has come. */
+        const struct __kernel_timespec *timeout = (const void *)(uintptr_t)how->timeout;
+        CHECK(timeout != NULL && timeout->tv_sec >= seen.far_s);
         bnx_fetch_add_relaxed(&seen.patient_waits, 1);
     }
     return seen.enter(ring_fd, submit, wait, flags, arg, arg_bytes);
@@ -224,7 +228,8 @@ TEST(bytes, "min_wait.bytes") {
     }
 }
 
-/* With operations in flight a worker does sleep for several of them, where the kernel can. */
+/* With operations in flight a worker does sleep for several of them, where the kernel can, and has
+ * a far timeout where there is no timer. */
 TEST(sleeps, "min_wait.sleeps_for_several") {
     io_needs_ring();
     struct bnx_ring ring;
@@ -235,6 +240,7 @@ TEST(sleeps, "min_wait.sleeps_for_several") {
         SKIP("needs Linux 6.12");
     }
     seen.enter = bnx_os.uring_enter;
+    seen.far_s = 1000; /* there is no timer */
     bnx_os.uring_enter = enter_watched;
     struct idle idle;
     struct bnx_runtime *runtime = create_with_idle(2, &idle);

@@ -154,10 +154,15 @@ static int receive_at_limit(void *arg) {
     return 0;
 }
 
-/* At the limit of the process the data comes all the same, with what there is room for. */
+/* At the limit of the process the data comes all the same, with what there is room for. A watchdog
+ * of a busy machine opens files: there would be room for one more when it has closed one. */
 TEST(pass_limit, "pass.at_the_descriptor_limit") {
     int before = io_fd_count();
-    sched_run_each(receive_at_limit, NULL);
+    for (size_t i = 0; i < SCHED_WORKER_COUNTS; i++) {
+        struct bnx_options options = {
+            .worker_count = sched_worker_counts[i], .seed = 1, .flags = BNX_NO_WATCHDOG};
+        CHECK_EQ(bnx_run(&options, receive_at_limit, NULL), 0);
+    }
     CHECK_EQ(io_fd_count(), before);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Tests services as bonxie/serve.h promises them: serving, limits, trouble. */
 #include "tests/io/service.h"
+#include "tests/io/temp.h"
 
 /* ---- Serving ---- */
 
@@ -198,6 +199,90 @@ static int share_one_place(void *arg) {
 /* One place for two listeners: no matter at which of them somebody comes, he gets it. */
 TEST(serve_share, "serve.listeners_share_the_limit") {
     sched_run_each(share_one_place, NULL);
+}
+
+/* ---- The file of a unix socket ---- */
+
+struct file_case {
+    struct temp temp;
+    struct temp_name path;
+    char address[BNX_ADDRESS_TEXT_BYTES];
+};
+
+static void file_case_open(struct file_case *file) {
+    temp_open(&file->temp);
+    file->path = temp_name(&file->temp, "socket");
+    int length = snprintf(file->address, sizeof(file->address), "unix:%s", file->path.text);
+    CHECK(length > 0 && (size_t)length < sizeof(file->address));
+}
+
+static bool is_there(const struct file_case *file) {
+    return access(file->path.text, F_OK) == 0;
+}
+
+static int serve_on_file(void *arg) {
+    const struct file_case *file = arg;
+    for (int round = 0; round < 2; round++) {
+        struct service service = {.address = file->address, .handler = answer};
+        service_start(&service);
+        CHECK(is_there(file));
+        ask(file->address);
+        service_stop(&service);
+        CHECK(!is_there(file));
+    }
+    return 0;
+}
+
+/* The file of a unix socket is gone when its server is. */
+TEST(unix_file, "serve.unix_file_goes") {
+    struct file_case file;
+    file_case_open(&file);
+    sched_run_each(serve_on_file, &file);
+    temp_close(&file.temp);
+}
+
+static int serve_beside_others(void *arg) {
+    const struct file_case *file = arg;
+    struct service service = {.address = file->address, .handler = answer};
+    service_start(&service);
+    CHECK_EQ(unlink(file->path.text), 0);
+    int other = bnx_listen(file->address, NULL);
+    CHECK(other >= 0);
+    CHECK_EQ(bnx_close(other), 0); /* nobody listens there now, but the file is not ours */
+    service_stop(&service);
+    CHECK(is_there(file));
+    return 0;
+}
+
+static int kept_listener; /* as the process keeps it that a server is handed over to */
+
+static int keep_listener(const int *listeners, size_t listener_count, void *arg) {
+    kept_listener = dup(listeners[0]);
+    CHECK(kept_listener >= 0);
+    return told_listening(listeners, listener_count, arg);
+}
+
+static int serve_and_hand_over(void *arg) {
+    const struct file_case *file = arg;
+    struct service service = {
+        .address = file->address, .handler = answer, .options.on_listening = keep_listener};
+    service_start(&service);
+    service_stop(&service);
+    CHECK(is_there(file));
+    int fd = bnx_connect(file->address);
+    CHECK(fd >= 0);
+    CHECK_EQ(bnx_close(fd), 0);
+    CHECK_EQ(close(kept_listener), 0);
+    return 0;
+}
+
+/* It stays where it has become another's, and where somebody else listens on that socket. */
+TEST(unix_file_of_others, "serve.unix_file_of_others_stays") {
+    struct file_case file;
+    file_case_open(&file);
+    sched_run_each(serve_beside_others, &file);
+    sched_run_each(serve_and_hand_over, &file);
+    temp_close(&file.temp);
 }
 
 static int serve_with_deadline(void *arg) {

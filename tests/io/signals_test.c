@@ -4,7 +4,6 @@
 
 #include <bonxie/signal.h>
 
-#include <dirent.h>
 #include <sys/wait.h>
 
 #define NUMBER (SIGRTMIN + 3) /* a real-time signal: each is counted, and brings a value */
@@ -25,24 +24,12 @@ static void block_all(void) {
 }
 
 /* Runs fn with each worker count; afterwards no descriptor is left, and no thread. */
-static int thread_count(void) {
-    DIR *directory = opendir("/proc/self/task");
-    CHECK(directory != NULL);
-    int count = -2; /* . and .. */
-    while (readdir(directory) != NULL) {
-        count++;
-    }
-    CHECK_EQ(closedir(directory), 0);
-    return count;
-}
-
 static void run_clean(bnx_task_fn fn) {
     sched_run(1, fn, NULL); /* what the first use opens for good is open now */
     int fds = io_fd_count();
-    int threads = thread_count();
     sched_run_each(fn, NULL);
     CHECK_EQ(io_fd_count(), fds);
-    CHECK_EQ(thread_count(), threads);
+    io_await_alone();
 }
 
 /* ---- What comes ---- */

@@ -72,7 +72,9 @@ BNX_API int bnx_dir_openat(struct bnx_dir *dir, int directory, const char *path,
 
 enum bnx_walk_flags {
     BNX_WALK_FOLLOW = 1u << 0, /* symbolic links to directories are entered */
-    BNX_WALK_LEAVE = 1u << 1   /* a directory comes a second time, after what is in it */
+    BNX_WALK_LEAVE = 1u << 1   /* a directory that was entered comes a second time, after what is
+                                * in it: not one that was pruned, that lies at depth_max, that
+                                * vanished before, or that came a second time with its error */
 };
 
 #define BNX_WALK_DEPTH_MAX 255 /* each level holds a descriptor and 32 KiB */
@@ -126,7 +128,8 @@ struct bnx_walk {
 BNX_API int bnx_walk_open(struct bnx_walk *walk, const char *path,
                           const struct bnx_walk_options *options);
 
-/** Leaves out what is in the directory that has come last. Context: as the iterator's. */
+/** Leaves out what is in the directory that has come last, and with BNX_WALK_LEAVE its second
+ * coming. Context: as the iterator's. */
 BNX_API void bnx_walk_prune(struct bnx_walk *walk);
 
 BNX_EXTERN_C_END

@@ -120,8 +120,10 @@ BNX_API int64_t bnx_copy_file(int from, off_t *from_offset, int to, off_t *to_of
 
 /**
  * Closes a descriptor. Tasks that wait on it get -EBADF first, so that the file is really released:
- * the peer of a socket sees its end, a listener gives up its port. An operation that is started
- * during the close is the caller's error, as in POSIX.
+ * the peer of a socket sees its end, a listener gives up its port. A call that has begun before
+ * does not go on with another file that gets the number. What a thread is at that cannot be
+ * interrupted (a piece of bnx_copy_file, bnx_ftruncate, bnx_readlinkat) is waited for. An operation
+ * that is started during the close is the caller's error, as in POSIX.
  * Returns 0 or -EBADF (it was not open); other errors of close(2) are returned with the fd closed.
  * Context: task, may suspend; not refused by a cancel. Off a task: close(2).
  */

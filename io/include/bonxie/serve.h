@@ -91,7 +91,8 @@ struct bnx_serve_options {
  * its own, and closes fd when the handler has returned.
  * @param scope the service ends when it is cancelled: one that the calling task is in; NULL: the
  *   innermost. Any cancel of the calling task ends the service as well.
- * @param address as bnx_listen reads it; not read, and may be NULL, where listeners are given.
+ * @param address as bnx_listen reads it; not read, and may be NULL, where listeners are given. The
+ *   file of a unix socket goes with its listener, unless somebody else listens on it by then.
  * @param handler its fd is non-blocking and close-on-exec. What it returns < 0 is counted and
  *   logged, and harms no other connection.
  * @param options NULL for defaults; read by the call, and not kept.
