@@ -38,6 +38,8 @@ cmake_dependent_option(BONXIE_EXAMPLES "Build the example programs" ${BNX_IS_TOP
     "BONXIE_IO" OFF)
 cmake_dependent_option(BONXIE_BENCH "Build the benchmarks and the load generator" ${BNX_IS_TOP}
     "BONXIE_IO" OFF)
+cmake_dependent_option(BONXIE_PEERS "Build what bonxie is compared with, as far as its packages are here"
+    OFF "BONXIE_BENCH" OFF)
 
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64|amd64)$")
     set(BNX_ARCH x86_64)

@@ -4,7 +4,10 @@
 # The one list of Debian packages. Installs what is missing, and touches nothing when nothing is.
 #
 #   cmake/deps.sh          what building and testing bonxie needs
-#   cmake/deps.sh --all    also what any test, peer or tool can use (the tests skip without it)
+#   cmake/deps.sh --all    also what any test or tool can use (the tests skip without it)
+#   cmake/deps.sh --peers  also what bench/peers is made of: compilers of other languages, hundreds
+#                          of megabytes. No test uses them and a run of the tests has no time for
+#                          their installation, so --all is without them
 #   cmake/deps.sh --vm     also what tests/vm needs to run the tests on another kernel
 #   cmake/deps.sh --list   prints the names
 #
@@ -26,11 +29,16 @@ more="
 vm="
     qemu-system-x86 e2fsprogs
 "
+peers="
+    libboost-fiber-dev libtbb-dev libuv1-dev libasio-dev
+    golang-go rustc cargo librust-tokio-dev librust-async-channel-dev librust-hyper-dev
+    python3-uvloop
+"
 # apt and dpkg are waited for this long when another process holds their locks.
 lock_seconds=600
 
 usage() {
-    echo "usage: $0 [--all] [--vm] [--list]" >&2
+    echo "usage: $0 [--all] [--vm] [--peers] [--list]" >&2
     exit 2
 }
 
@@ -40,6 +48,7 @@ for argument in "$@"; do
     case $argument in
         --all) wanted="$wanted $more" ;;
         --vm) wanted="$wanted $vm" ;;
+        --peers) wanted="$wanted $peers" ;;
         --list) is_listing=yes ;;
         *) usage ;;
     esac

@@ -152,8 +152,10 @@ static void BM_ChanMpmc(benchmark::State &state) {
 BENCHMARK(BM_ChanMpmc)
     ->Args({4, 4, 0, 1})
     ->Args({4, 4, 64, 1})
+    ->Args({4, 4, 128, 1})
     ->Args({4, 4, 0, 2})
     ->Args({4, 4, 64, 2})
+    ->Args({4, 4, 128, 2})
     ->Args({100, 100, 64, 2})
     ->UseRealTime();
 

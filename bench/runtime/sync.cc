@@ -87,7 +87,13 @@ static void run_crowd(benchmark::State &state, int64_t tasks, int64_t workers, b
 static void BM_MutexContended(benchmark::State &state) {
     run_crowd(state, state.range(0), state.range(1), false);
 }
-BENCHMARK(BM_MutexContended)->Args({4, 1})->Args({4, 2})->Args({64, 2})->UseRealTime();
+BENCHMARK(BM_MutexContended)
+    ->Args({4, 1})
+    ->Args({4, 2})
+    ->Args({16, 1})
+    ->Args({16, 2})
+    ->Args({64, 2})
+    ->UseRealTime();
 
 static void BM_MutexYieldInside(benchmark::State &state) {
     run_crowd(state, 4, state.range(0), true);

@@ -13,7 +13,7 @@
 # e2fsprogs and apt (cmake/deps.sh --vm); exits 77 with the reason without them. No root, no network but
 # for the kernel's package.
 #
-# Environment: BONXIE_VM_ACCEL=kvm or tcg takes no other; BONXIE_VM_TESTS is a pattern of test names;
+# Environment: BONXIE_VM_ACCEL=kvm or tcg takes no other; BONXIE_TEST_NAMES is a pattern of test names;
 # BONXIE_SCALE as everywhere.
 set -uo pipefail
 
@@ -34,7 +34,7 @@ run_seconds_tcg=14400 # an emulated processor is 10 to 20 times slower
 packages=(
     bash dash coreutils cmake findutils gawk grep sed diffutils procps util-linux mount iproute2 python3
     curl openssl netcat-openbsd wrk apache2-utils redis-tools libnss-myhostname tzdata
-    libck0 liburing2 libssl3
+    libck0 liburing2 libssl3 libbenchmark1debian
 )
 
 skip() {
@@ -139,7 +139,7 @@ make_image() {
     local root=$work/root kib
     {
         printf 'build=%q\n' "$build"
-        printf 'tests=%q\n' "${BONXIE_VM_TESTS:-.}"
+        printf 'tests=%q\n' "${BONXIE_TEST_NAMES:-.}"
     } >"$root/bonxie/settings"
     kib=$(du -sk "$root" | cut -f 1)
     rm -f "$image"

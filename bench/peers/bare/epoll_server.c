@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* A bare level-triggered epoll loop, echo or HTTP /plaintext: what a library is compared with. */
-#include "bench/peers/bare/bare.h"
+#include "bench/peers/server.h"
 
 #include <pthread.h>
 #include <sys/epoll.h>
@@ -8,12 +8,11 @@
 #include <unistd.h>
 
 #define EVENTS_MAX 256
-#define THREADS_MAX 64
 
 struct connection {
     int fd;
     bool waits_to_send; /* out is registered instead of in */
-    struct bare_buffers buffers;
+    struct server_buffers buffers;
 };
 
 struct loop {
@@ -21,7 +20,7 @@ struct loop {
     int listener;
     int epoll_fd;
     bool is_http;
-    struct bare_answer answer;
+    struct server_answer answer;
 };
 
 static void connection_close(struct connection *connection) {
@@ -35,7 +34,7 @@ static void connections_accept(struct loop *loop) {
         if (fd < 0) {
             return;
         }
-        bare_nodelay(fd);
+        server_nodelay(fd);
         struct connection *connection = malloc(sizeof(*connection));
         if (connection == NULL) {
             close(fd);
@@ -89,7 +88,7 @@ static int output_send(struct loop *loop, struct connection *connection, const c
 static int requests_answer(struct loop *loop, struct connection *connection) {
     int result = 1;
     while (result > 0) { /* ends: each turn consumes input */
-        result = bare_http_answer(&loop->answer, &connection->buffers);
+        result = server_http_answer(&loop->answer, &connection->buffers);
         if (result <= 0) {
             return result;
         }
@@ -130,7 +129,7 @@ static void *loop_run(void *arg) {
     while (true) { /* until the process is ended by a signal */
         int count = epoll_wait(loop->epoll_fd, events, EVENTS_MAX, -1);
         if (count < 0 && errno != EINTR) {
-            bare_fail("epoll_wait");
+            server_fail("epoll_wait");
         }
         for (int i = 0; i < count; i++) {
             struct connection *connection = events[i].data.ptr;
@@ -145,22 +144,23 @@ static void *loop_run(void *arg) {
 }
 
 int main(int argc, char **argv) {
-    static struct loop loops[THREADS_MAX];
-    struct bare_options options = bare_options_parse(argc, argv, THREADS_MAX);
-    for (int i = 0; i < options.thread_count; i++) {
+    static struct loop loops[SERVER_WORKERS_MAX];
+    struct server_options options;
+    server_options_parse(&options, argc, argv);
+    for (int i = 0; i < options.worker_count; i++) {
         loops[i].is_http = options.is_http;
-        loops[i].listener = bare_listen(&options, SOCK_NONBLOCK);
+        loops[i].listener = server_listen(&options, SOCK_NONBLOCK);
         loops[i].epoll_fd = epoll_create1(EPOLL_CLOEXEC);
         struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
         if (loops[i].epoll_fd < 0 ||
             epoll_ctl(loops[i].epoll_fd, EPOLL_CTL_ADD, loops[i].listener, &event) < 0) {
-            bare_fail("epoll");
+            server_fail("epoll");
         }
     }
-    bare_announce(&options);
-    for (int i = 1; i < options.thread_count; i++) {
+    server_announce(&options);
+    for (int i = 1; i < options.worker_count; i++) {
         if (pthread_create(&loops[i].thread, NULL, loop_run, &loops[i]) != 0) {
-            bare_fail("pthread_create");
+            server_fail("pthread_create");
         }
     }
     loop_run(&loops[0]);

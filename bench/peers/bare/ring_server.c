@@ -1,57 +1,29 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A bare io_uring loop, echo or HTTP /plaintext: RECV and SEND on the ring, one thread.
+ * A bare io_uring loop, echo or HTTP /plaintext: RECV and SEND on the ring, one a thread.
  *
- * DEFER_TASKRUN, one submit-and-wait a turn, RECV with POLL_FIRST (data is hardly ever there at
- * once). Each connection has one operation in flight, so its address is the user data.
+ * RECV with POLL_FIRST: data is hardly ever there at once. Each connection has one operation in
+ * flight, so its address is the user data.
  */
-#include "bench/peers/bare/bare.h"
-
-#include <liburing.h>
-#include <unistd.h>
-
-#define RING_ENTRIES 1024
-#define COMPLETIONS_MAX 8192
-#define BATCH_MAX 256
-
-#ifndef IORING_RECVSEND_POLL_FIRST
-#define IORING_RECVSEND_POLL_FIRST (1U << 0)
-#endif
+#include "bench/peers/bare/ring.h"
 
 struct connection {
     int fd;
-    bool is_sending;             /* which operation is in flight */
-    struct bare_buffers buffers; /* echo sends from .in, out_bytes of it */
+    bool is_sending;               /* which operation is in flight */
+    struct server_buffers buffers; /* echo sends from .in, out_bytes of it */
 };
 
 struct loop {
+    pthread_t thread;
+    struct ring_start *start;
     struct io_uring ring;
     int listener;
     bool is_http;
-    struct bare_answer answer;
+    struct server_answer answer;
 };
 
-static struct io_uring_sqe *sqe_get(struct loop *loop) {
-    struct io_uring_sqe *sqe = io_uring_get_sqe(&loop->ring);
-    while (sqe == NULL) { /* ends: the submission empties the queue, or the program ends */
-        int submitted = io_uring_submit(&loop->ring);
-        if (submitted < 0 && submitted != -EAGAIN && submitted != -EBUSY && submitted != -EINTR) {
-            errno = -submitted;
-            bare_fail("io_uring_submit");
-        }
-        sqe = io_uring_get_sqe(&loop->ring);
-    }
-    return sqe;
-}
-
-static void accept_start(struct loop *loop) {
-    struct io_uring_sqe *sqe = sqe_get(loop);
-    io_uring_prep_multishot_accept(sqe, loop->listener, NULL, NULL, SOCK_CLOEXEC);
-    io_uring_sqe_set_data(sqe, NULL);
-}
-
 static void receive_start(struct loop *loop, struct connection *connection) {
-    struct io_uring_sqe *sqe = sqe_get(loop);
+    struct io_uring_sqe *sqe = ring_sqe(&loop->ring);
     io_uring_prep_recv(sqe, connection->fd, connection->buffers.in + connection->buffers.in_bytes,
                        sizeof(connection->buffers.in) - connection->buffers.in_bytes, 0);
     sqe->ioprio = IORING_RECVSEND_POLL_FIRST;
@@ -61,7 +33,7 @@ static void receive_start(struct loop *loop, struct connection *connection) {
 
 static void send_start(struct loop *loop, struct connection *connection) {
     const char *data = loop->is_http ? connection->buffers.out : connection->buffers.in;
-    struct io_uring_sqe *sqe = sqe_get(loop);
+    struct io_uring_sqe *sqe = ring_sqe(&loop->ring);
     io_uring_prep_send(sqe, connection->fd, data + connection->buffers.out_at,
                        connection->buffers.out_bytes - connection->buffers.out_at, MSG_NOSIGNAL);
     io_uring_sqe_set_data(sqe, connection);
@@ -78,7 +50,7 @@ static void accepted(struct loop *loop, int fd) {
     }
     memset(connection, 0, offsetof(struct connection, buffers.in));
     connection->fd = fd;
-    bare_nodelay(fd);
+    server_nodelay(fd);
     receive_start(loop, connection);
 }
 
@@ -90,7 +62,7 @@ static int input_serve(struct loop *loop, struct connection *connection) {
         send_start(loop, connection);
         return 0;
     }
-    int result = bare_http_answer(&loop->answer, &connection->buffers);
+    int result = server_http_answer(&loop->answer, &connection->buffers);
     if (result > 0) {
         send_start(loop, connection);
     } else if (result == 0) {
@@ -122,45 +94,48 @@ static int completed(struct loop *loop, struct connection *connection, int resul
     return 0;
 }
 
-int main(int argc, char **argv) {
-    static struct loop loop;
-    struct bare_options options = bare_options_parse(argc, argv, 1);
-    struct io_uring_params params = {
-        .flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_SUBMIT_ALL |
-                 IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP,
-        .cq_entries = COMPLETIONS_MAX,
-    };
-    int error = io_uring_queue_init_params(RING_ENTRIES, &loop.ring, &params);
-    if (error < 0) {
-        errno = -error;
-        bare_fail("io_uring");
-    }
-    (void)io_uring_register_ring_fd(&loop.ring); /* saves a lookup where it works */
-    loop.is_http = options.is_http;
-    loop.listener = bare_listen(&options, 0);
-    accept_start(&loop);
-    bare_announce(&options);
+static void *loop_run(void *arg) {
+    struct loop *loop = arg;
+    ring_open(&loop->ring);
+    ring_accept(&loop->ring, loop->listener);
+    ring_started(loop->start);
     while (true) { /* until the process is ended by a signal */
-        struct io_uring_cqe *cqes[BATCH_MAX];
-        error = io_uring_submit_and_wait(&loop.ring, 1);
-        if (error < 0 && error != -EINTR && error != -EAGAIN && error != -EBUSY) {
-            errno = -error;
-            bare_fail("io_uring_submit_and_wait");
-        }
-        unsigned count = io_uring_peek_batch_cqe(&loop.ring, cqes, BATCH_MAX);
+        struct io_uring_cqe *cqes[RING_BATCH];
+        unsigned count = ring_wait(&loop->ring, cqes);
         for (unsigned i = 0; i < count; i++) {
             struct connection *connection = io_uring_cqe_get_data(cqes[i]);
             int result = cqes[i]->res;
             if (connection == NULL) {
-                accepted(&loop, result);
+                accepted(loop, result);
                 if ((cqes[i]->flags & IORING_CQE_F_MORE) == 0) {
-                    accept_start(&loop);
+                    ring_accept(&loop->ring, loop->listener);
                 }
-            } else if (completed(&loop, connection, result) < 0) {
+            } else if (completed(loop, connection, result) < 0) {
                 close(connection->fd);
                 free(connection);
             }
         }
-        io_uring_cq_advance(&loop.ring, count);
+        io_uring_cq_advance(&loop->ring, count);
     }
+    return NULL;
+}
+
+int main(int argc, char **argv) {
+    static struct loop loops[SERVER_WORKERS_MAX];
+    struct server_options options;
+    server_options_parse(&options, argc, argv);
+    struct ring_start start = {.options = &options};
+    (void)pthread_barrier_init(&start.ready, NULL, (unsigned)options.worker_count);
+    for (int i = 0; i < options.worker_count; i++) {
+        loops[i].start = &start;
+        loops[i].is_http = options.is_http;
+        loops[i].listener = server_listen(&options, 0);
+    }
+    for (int i = 1; i < options.worker_count; i++) {
+        if (pthread_create(&loops[i].thread, NULL, loop_run, &loops[i]) != 0) {
+            server_fail("pthread_create");
+        }
+    }
+    loop_run(&loops[0]);
+    return 0;
 }
