@@ -25,6 +25,10 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+/* As op.c for the operations that it begins again. */
+#define CONNECTS_AGAIN_MAX 8
+#define CONNECT_NAP_NS UINT64_C(1000000)
+
 #define BACKLOG_DEFAULT 4096
 /* The kernel itself transfers no more in one call; beyond, lengths would not fit its int. */
 #define TRANSFER_BYTES_MAX ((size_t)0x7ffff000)
@@ -222,18 +226,7 @@ int bnx_accept(int listener, struct bnx_address *out_peer) {
     return fd;
 }
 
-int bnx_connect_to(const struct bnx_address *address) {
-    struct bnx_task *self = bnx_task_current();
-    if (self == NULL) {
-        return bnx_off_task_error();
-    }
-    if (address == NULL) {
-        return -EINVAL;
-    }
-    int error = bnx_task_cancel_check(self);
-    if (error != 0) {
-        return error;
-    }
+static int connect_once(const struct bnx_address *address) {
     int family = address->storage.ss_family;
     /* A unix listener whose queue is full turns a non-blocking socket away with EAGAIN. */
     int nonblock = family != AF_UNIX ? SOCK_NONBLOCK : 0;
@@ -247,7 +240,7 @@ int bnx_connect_to(const struct bnx_address *address) {
     struct bnx_address target = *address;
     struct bnx_op op = {
         .kind = BNX_OP_CONNECT, .fd = fd, .buffer = &target.storage, .bytes = target.bytes};
-    error = (int)bnx_op_run(&op, BNX_WAIT_CONNECT);
+    int error = (int)bnx_op_run(&op, BNX_WAIT_CONNECT);
     if (error == 0 && nonblock == 0) {
         error = bnx_os.fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK);
     }
@@ -258,6 +251,29 @@ int bnx_connect_to(const struct bnx_address *address) {
     bnx_hint_clear(fd);
     bnx_hint_set(fd, BNX_HINT_SOCKET, true);
     return fd;
+}
+
+int bnx_connect_to(const struct bnx_address *address) {
+    struct bnx_task *self = bnx_task_current();
+    if (self == NULL) {
+        return bnx_off_task_error();
+    }
+    if (address == NULL) {
+        return -EINVAL;
+    }
+    int error = bnx_task_cancel_check(self);
+    if (error != 0) {
+        return error;
+    }
+    int result = connect_once(address);
+    /* Ended unasked (op.c): what came of it cannot be seen, so another socket is asked. */
+    for (int again = 0; (result == -ECANCELED || result == -EINTR) && again < CONNECTS_AGAIN_MAX &&
+                        bnx_task_cancel_check(self) == 0 && !BNX_PLANT(connect_unasked_is_told);
+         again++) {
+        bnx_task_nap(self, CONNECT_NAP_NS);
+        result = connect_once(address);
+    }
+    return result;
 }
 
 int bnx_connect(const char *address) {

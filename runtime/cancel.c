@@ -154,7 +154,9 @@ static void walk_members(struct bnx_scope *scope) {
             /* `waiting` stays reachable: its elements point at each other and at its head, and a
              * member that ends now removes itself under the lock from whichever list it is in. */
             bnx_lock_release(lock); /* S2 */
-            bnx_pause();
+            for (int i = 0; i < BNX_LOCK_PAUSES_MAX; i++) {
+                bnx_pause(); /* so long that who waits for the lock tries once */
+            }
             bnx_lock_acquire(lock); /* S2 */
         }
     }

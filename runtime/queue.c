@@ -352,10 +352,11 @@ void bnx_worker_share(struct bnx_worker *worker) {
     uint32_t queued = bnx_runq_count(&worker->runq);
     uint32_t room = queued < BNX_RUNQ_CAPACITY / 2 ? BNX_RUNQ_CAPACITY / 2 - queued : 0;
     uint32_t unstarted = bnx_deque_count(&worker->deque);
-    if (unstarted >= BNX_SHARE_MIN && room > 0) {
+    bool is_wanted = bnx_load_relaxed(&worker->share_asked) == BNX_SHARE_WANTED; /* a hint */
+    if (is_wanted && unstarted >= BNX_SHARE_MIN && room > 0) {
         flush_oldest(worker, unstarted / 2 < room ? unstarted / 2 : room);
     }
-    bnx_store_relaxed(&worker->share_asked, 0); /* the runq publishes what there is */
+    bnx_store_relaxed(&worker->share_asked, BNX_SHARE_NONE); /* the runq publishes what there is */
 }
 
 /* ---- Picking ---- */

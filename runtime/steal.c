@@ -14,12 +14,13 @@
  *   machine 13 us of the thief, for a task that may take 30 ns. From a wide deque the thief asks
  *   instead: the owner, at its next spawn or child, moves a part of it to its runq, where half of
  *   that is taken at once and without a barrier. An owner that does not answer, because its task
- *   computes, is stolen from as any other, and not asked again until it has seen the question.
+ *   computes, is stolen from as any other, and not asked again until it has passed by.
  *
  * Loot
  *   What a raid on a deque has brought is judged by how long it kept the thief busy. When that was
- *   too short, the deques are left alone for a while, longer each time: 1000 empty tasks cost two
- *   workers 70 ns each when the second one helped at all costs, 29 now, and one worker 25.
+ *   too short, and its owner was there to run it, the deques are left alone for a while, longer
+ *   each time: 1000 empty tasks cost two workers 70 ns each when the second one helped at all
+ *   costs, 29 now, and one worker 25.
  */
 #include "runtime/clock.h"
 #include "runtime/runtime_pvt.h"
@@ -56,16 +57,17 @@ static void *steal_next_slot(struct bnx_worker *victim, uint64_t now_ns) {
 
 /* Returns whether the owner has answered. */
 static bool ask_for_share(struct bnx_worker *victim) {
-    if (bnx_load_relaxed(&victim->share_asked) != 0) { /* a hint */
+    if (bnx_load_relaxed(&victim->share_asked) != BNX_SHARE_NONE) { /* a hint */
         return false;
     }
-    bnx_store_relaxed(&victim->share_asked, 1); /* a hint */
+    bnx_store_relaxed(&victim->share_asked, BNX_SHARE_WANTED); /* a hint */
     for (int i = 0; i < ANSWER_PAUSES; i++) {
-        if (bnx_load_relaxed(&victim->share_asked) == 0) { /* a hint */
+        if (bnx_load_relaxed(&victim->share_asked) == BNX_SHARE_NONE) { /* a hint */
             return true;
         }
         bnx_pause();
     }
+    bnx_store_relaxed(&victim->share_asked, BNX_SHARE_SIGN); /* nobody waits for one any more */
     return false;
 }
 
@@ -76,7 +78,9 @@ static void judge_loot(struct bnx_worker *thief, uint64_t now_ns) {
     }
     uint64_t fair_ns =
         thief->loot_count == 1 ? LOOT_NS_ALONE : (uint64_t)thief->loot_count * LOOT_NS_SHARED;
-    if (now_ns - thief->loot_ns >= fair_ns) {
+    /* An owner that has not passed by since would not have run it. */
+    bool is_absent = bnx_load_relaxed(&thief->loot_from->share_asked) != BNX_SHARE_NONE;
+    if (is_absent || now_ns - thief->loot_ns >= fair_ns) {
         thief->raid_pause_ns = 0;
     } else {
         uint64_t pause_ns = thief->raid_pause_ns * 2;
@@ -87,26 +91,32 @@ static void judge_loot(struct bnx_worker *thief, uint64_t now_ns) {
     thief->loot_count = 0;
 }
 
-static void note_loot(struct bnx_worker *thief, uint32_t count) {
+static void note_loot(struct bnx_worker *thief, struct bnx_worker *victim, uint32_t count) {
+    if (bnx_load_relaxed(&victim->share_asked) == BNX_SHARE_NONE) { /* hints, both */
+        bnx_store_relaxed(&victim->share_asked, BNX_SHARE_SIGN);
+    }
+    thief->loot_from = victim;
     thief->loot_count = count;
     thief->loot_ns = bnx_clock_now();
 }
 
 /* From the deque, or what its owner has moved out of it. */
 static void *raid_deque(struct bnx_worker *thief, struct bnx_worker *victim) {
-    bool lost_race = false;
     void *item = NULL;
-    uint32_t count = 1;
+    uint32_t count = 0;
     bool is_wide = bnx_deque_count(&victim->deque) >= BNX_SHARE_MIN;
     if (is_wide && (bnx_runq_count(&victim->runq) >= 2 || ask_for_share(victim))) {
         item = bnx_runq_steal(&victim->runq, &thief->runq, &count);
-    } else {
+    }
+    if (item == NULL) { /* it has none, or another thief is at it, who may have lost his CPU */
+        bool lost_race = false;
         item = bnx_deque_steal(&victim->deque, &lost_race);
+        count = 1;
     }
     if (item == NULL) {
         return NULL;
     }
-    note_loot(thief, count);
+    note_loot(thief, victim, count);
     if (bnx_item_is_fork(item)) {
         bnx_counter_bump(&thief->counters.forks_stolen);
     }

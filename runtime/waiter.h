@@ -38,7 +38,7 @@
 struct bnx_sleeper {
     struct bnx_task *task;          /* who; NULL: an OS thread; immutable after init */
     struct bnx_thread_block *block; /* the thread's; taken by the first begin */
-    uint64_t sequence;              /* of the wait; the sleeper, before it is published */
+    uint64_t sequence;              /* of the wait; the sleeper, before its first waiter is added */
     struct bnx_waiter *winner;      /* the waiter through which it was claimed; the claimer */
 };
 

@@ -180,15 +180,27 @@ bool bnx_worker_sees_work(const struct bnx_worker *worker) {
     return false;
 }
 
+/* Whether there is nothing to steal but from deques that the worker leaves alone (steal.c): it
+ * would not sleep beside them, for its last look finds them. */
+static bool sees_only_deques(const struct bnx_worker *worker) {
+    struct bnx_runtime *runtime = worker->runtime;
+    bool is_any = false;
+    for (uint32_t i = 0; i < runtime->worker_count; i++) {
+        if (bnx_runq_count(&runtime->workers[i].runq) != 0) {
+            return false;
+        }
+        is_any = is_any || bnx_deque_count(&runtime->workers[i].deque) != 0;
+    }
+    return is_any;
+}
+
 /* Spins for a moment: completions that come within microseconds are cheaper awake than asleep. The
  * time is halved when it was spent in vain and grows when it was not. */
 static bool spin(struct bnx_worker *worker) {
     struct bnx_runtime *runtime = worker->runtime;
     uint64_t now_ns = bnx_clock_now();
-    /* Beside deques that are left alone (steal.c) it would not sleep: its last look finds them. */
     uint64_t end_ns = now_ns + worker->spin_ns;
-    end_ns = end_ns > worker->raid_after_ns ? end_ns : worker->raid_after_ns;
-    while (now_ns < end_ns) {
+    while (now_ns < end_ns || (now_ns < worker->raid_after_ns && sees_only_deques(worker))) {
         for (int i = 0; i < SPIN_PAUSES_PER_LOOK; i++) {
             bnx_pause();
             if (worker->driver->ops->is_pending(worker->driver) ||

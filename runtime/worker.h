@@ -60,6 +60,13 @@
 /* Descriptors in a deque from which on a thief asks its owner for a share (steal.c). */
 #define BNX_SHARE_MIN BNX_CAPACITY(64, 4)
 
+/* What a thief asks an owner, who takes it away when it spawns or runs a child. */
+enum bnx_share {
+    BNX_SHARE_NONE,   /* nothing, or it was answered */
+    BNX_SHARE_WANTED, /* a part of the deque */
+    BNX_SHARE_SIGN    /* to take this away: a sign that it passes by */
+};
+
 /* How long a worker spins before it parks, at first; then it adapts. 20 us pay, 5 us are worse than
  * none: a loopback reply takes about 10. */
 #define BNX_SPIN_NS_FIRST UINT64_C(20000)
@@ -129,10 +136,11 @@ struct bnx_worker {
     struct bnx_rng rng;
     uint16_t *victims; /* the other workers, near ones first; immutable after init */
     uint16_t tier_end[BNX_STEAL_TIERS]; /* where in victims each tier ends; immutable after init */
-    uint32_t loot_count;    /* descriptors that the last raid on a deque brought; steal.c */
-    uint64_t loot_ns;       /* when that was */
-    uint64_t raid_pause_ns; /* how long deques were last left alone; 0: they are not */
-    uint64_t raid_after_ns; /* until when */
+    uint32_t loot_count;          /* descriptors that the last raid on a deque brought; steal.c */
+    struct bnx_worker *loot_from; /* whose they were */
+    uint64_t loot_ns;             /* when that was */
+    uint64_t raid_pause_ns;       /* how long deques were last left alone; 0: they are not */
+    uint64_t raid_after_ns;       /* until when */
     struct {
         void *first;
         void *last;
@@ -150,7 +158,7 @@ struct bnx_worker {
 
     /* Others write, owner reads. */
     BNX_APART uint32_t poll_requested; /* the watchdog asks for a poll; relaxed, a hint */
-    uint32_t share_asked;              /* a thief waits for a part of the deque; relaxed, a hint */
+    uint32_t share_asked;              /* enum bnx_share; relaxed, a hint */
     uint32_t is_signalled;             /* a rescue signal is on its way; X2 in rescue.h */
     uint32_t is_live;                  /* the thread takes rescue signals; X1 in rescue.h */
     uint32_t rescuer;                  /* a rescuer wants or holds the service; W2 W3 */
@@ -264,12 +272,12 @@ void bnx_worker_flush(struct bnx_worker *worker);
 /** Moves the older half of a deque that has grown past its bound. */
 void bnx_worker_flush_half(struct bnx_worker *worker);
 
-/** Moves a part of the deque to the runq for a thief that has asked. Owner. */
+/** Answers a thief: moves a part of the deque to the runq if that was asked for. Owner. */
 void bnx_worker_share(struct bnx_worker *worker);
 
 /** Asked at each spawn and each child run inline. */
 static inline void bnx_worker_share_if_asked(struct bnx_worker *worker) {
-    if (bnx_unlikely(bnx_load_relaxed(&worker->share_asked) != 0)) {
+    if (bnx_unlikely(bnx_load_relaxed(&worker->share_asked) != BNX_SHARE_NONE)) {
         bnx_worker_share(worker);
     }
 }

@@ -41,8 +41,8 @@ static void fail_row(const struct row *row, int error) {
     end(row, &place);
 }
 
-/* An interruption by nobody's cancel: it is begun again, but for a submission of the caller's own
- * and, on a ring, a connect, which are told. */
+/* An interruption by nobody's cancel: it is begun again, a connect with another socket; but a
+ * submission of the caller's own is told. */
 static void interrupt_row(const struct row *row, int error) {
     struct place place;
     start(row, &place, NULL);
@@ -52,9 +52,7 @@ static void interrupt_row(const struct row *row, int error) {
     CHECK(op_faults_has_failed());
     op_faults_clear();
     int told = error == ECANCELED ? -ECANCELED : -EINTR;
-    bool is_told =
-        row->kind == BNX_OP_RAW || (row->kind == BNX_OP_CONNECT && op_faults_has_rings());
-    if (result != (is_told ? told : row->done)) {
+    if (result != (row->kind == BNX_OP_RAW ? told : row->done)) {
         bnx_test_fail(__FILE__, __LINE__, "%s: %lld", row->name, (long long)result);
     }
     verify(row, &place, result);

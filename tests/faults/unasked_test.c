@@ -8,8 +8,10 @@
 #include "tests/faults/op_faults.h"
 #include "tests/io/temp.h"
 
+#include <bonxie/net.h>
 #include <bonxie/path.h>
 
+#include <string.h>
 #include <sys/timerfd.h>
 
 static void run(uint32_t workers, bnx_task_fn fn, void *arg) {
@@ -107,6 +109,34 @@ TEST(bounded, "unasked.ends_are_bounded") {
     op_faults_install();
     for (size_t i = 0; i < SCHED_WORKER_COUNTS; i++) {
         run(sched_worker_counts[i], fail_each_time, NULL);
+    }
+}
+
+/* ---- A connect ---- */
+
+static int connect_again(void *arg) {
+    (void)arg;
+    struct sockaddr_in name;
+    int listener = io_tcp_listener(&name, 8);
+    struct bnx_address address = {.bytes = sizeof(name)};
+    memcpy(&address.storage, &name, sizeof(name));
+    for (int i = 0; i < 2; i++) {
+        op_faults_fail(BNX_OP_CONNECT, i == 0 ? -ECANCELED : -EINTR, 1);
+        int fd = bnx_connect_to(&address);
+        CHECK(op_faults_has_failed());
+        CHECK(fd >= 0);
+        CHECK_EQ(bnx_close(fd), 0);
+        op_faults_clear();
+    }
+    CHECK_EQ(close(listener), 0);
+    return 0;
+}
+
+/* A connect that the kernel ends unasked is made with another socket. */
+TEST(connect, "unasked.connects_again") {
+    op_faults_install();
+    for (size_t i = 0; i < SCHED_WORKER_COUNTS; i++) {
+        run(sched_worker_counts[i], connect_again, NULL);
     }
 }
 

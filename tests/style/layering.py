@@ -13,7 +13,7 @@ LEVELS = [set(stems.split()) for stems in (
     "atomic check clock compiler list lock os os_process rng",
     """context crash deque idle mpscq pool quota runq stack textfile thread_wait topology waitq
        wheel""",
-    """driver dump_pvt environment guest queue rescue runtime runtime_pvt scope_pvt steal strand
+    """call driver dump_pvt environment guest queue rescue runtime runtime_pvt scope_pvt steal strand
        suspension task task_pvt thread_pool timer wait waiter watchdog worker""",
     """barrier broadcast cancel chan chan_pvt completed cond defer dump event fork future gen
        gen_pvt gen_stack handle iter kind limiter list_wait local main mutex offload once oneshot

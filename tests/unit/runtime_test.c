@@ -61,6 +61,22 @@ static int stop_from_task(void *arg) {
 }
 
 /* Claim: a task may stop its own runtime; what it returns still counts. */
+static int answer(void *arg) {
+    (void)arg;
+    return 7;
+}
+
+/* Who has the answer may destroy at once, although the task that gave it is still leaving. */
+TEST(runtime_destroy_after_run, "runtime.destroy_after_run") {
+    for (int i = 0; i < 200; i++) {
+        struct bnx_options options = {.worker_count = 1 + (uint32_t)i % 2};
+        struct bnx_runtime *runtime = NULL;
+        CHECK_EQ(bnx_runtime_create(&options, &runtime), 0);
+        CHECK_EQ(bnx_runtime_run(runtime, answer, NULL), 7);
+        CHECK_EQ(bnx_runtime_destroy(runtime), 0);
+    }
+}
+
 TEST(runtime_stop_from_task, "runtime.stop_from_task") {
     for (size_t i = 0; i < SCHED_WORKER_COUNTS; i++) {
         struct bnx_runtime *runtime = sched_create(sched_worker_counts[i]);

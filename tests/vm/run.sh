@@ -32,8 +32,8 @@ run_seconds_tcg=14400 # an emulated processor is 10 to 20 times slower
 
 # What the tests call, and ctest. Each brings what it depends on.
 packages=(
-    bash dash coreutils cmake findutils gawk grep sed diffutils procps util-linux mount iproute2 python3
-    curl openssl netcat-openbsd wrk apache2-utils redis-tools libnss-myhostname tzdata
+    bash dash coreutils cmake findutils gawk mawk grep sed diffutils procps util-linux mount iproute2 python3
+    curl openssl netcat-openbsd wrk apache2-utils nghttp2-client slowhttptest redis-tools libnss-myhostname tzdata
     libck0 liburing2 libssl3 libbenchmark1debian
 )
 
