@@ -49,6 +49,7 @@ struct copy {
     char *buffer;   /* of BUFFER_BYTES; NULL: none was needed yet */
     bool is_tried;  /* a thread has made the call, whose result is then not the pool's */
     bool is_within; /* both are one file */
+    bool has_size;  /* so that a read of `from` does not wait for what somebody may say */
     bool may_block; /* `to` may block the thread, unless it has room */
     struct bnx_fd_steps at_from;  /* each call, and each wait, is a step */
     struct bnx_fd_steps at_to;    /* the same */
@@ -163,7 +164,8 @@ static bool is_unsuitable(const struct copy *copy, int result) {
         return false;
     }
     bool is_empty = result == 0 && copy->way == WAY_RANGE; /* a file that says so may be of /proc */
-    return is_empty || result == -EINVAL || result == -EXDEV || result == -ENOSYS ||
+    bool is_late = result == -EAGAIN && copy->way == WAY_FILES; /* one that waits after all */
+    return is_empty || is_late || result == -EINVAL || result == -EXDEV || result == -ENOSYS ||
            result == -EOPNOTSUPP || result == -EBADF;
 }
 
@@ -180,7 +182,7 @@ static int move_all(struct copy *copy) {
             return result;
         }
         if (is_unsuitable(copy, result)) {
-            if (copy->way == WAY_RANGE) {
+            if (copy->way == WAY_RANGE && copy->has_size) {
                 copy->way = WAY_FILES;
                 continue;
             }
@@ -297,6 +299,7 @@ static int prepare(struct copy *copy, const off_t *from_offset, const off_t *to_
     copy->way = way_for(copy, &from, &to);
     bool is_quick = S_ISREG(to.st_mode) || S_ISFIFO(to.st_mode);
     copy->may_block = copy->way == WAY_SPLICE && !is_quick && !is_nonblocking(copy->to);
+    copy->has_size = from.st_size > 0;
     copy->is_within = from.st_dev == to.st_dev && from.st_ino == to.st_ino;
     return 0;
 }

@@ -10,7 +10,8 @@
  *            is begun again) has nothing in flight between two of them. It remembers `closes` when
  *            it begins. Each further step is counted, and refused with -EBADF when the number has
  *            been closed since. Where a step waits, it waits at this same descriptor alone: the
- *            close ends that wait, and then waits for the step.
+ *            close ends that wait, and then waits for the step. But a copy's piece is one system
+ *            call at two descriptors, made by a thread: a close of either waits until it is over.
  *
  * Invariants
  *   While a step goes on, its count stands, and so the descriptor is the one it was when the call

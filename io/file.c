@@ -91,15 +91,35 @@ static ssize_t read_piece(const struct transfer *transfer) {
     return got;
 }
 
+enum read_by { BY_CACHE, BY_OP };
+
+/* After the first piece the task may have given way: then each is a step (fd_counts.h). NULL: it is
+ * the first. */
+static ssize_t read_next(const struct transfer *transfer, enum read_by by,
+                         struct bnx_fd_steps *steps) {
+    ssize_t got = steps != NULL ? bnx_fd_step_begin_here(steps) : 0;
+    if (got != 0) {
+        return got;
+    }
+    got = by == BY_OP ? run(BNX_OP_READ, transfer) : read_piece(transfer);
+    if (steps != NULL) {
+        bnx_fd_step_end(steps);
+    }
+    return got;
+}
+
 /* Reads from the page cache while it can, and by an operation what is not there. A file is read
  * short at its end only: another try tells that from a page that is not there. */
 static ssize_t read_cached(struct bnx_task *self, struct transfer *transfer) {
     size_t done = 0;
+    struct bnx_fd_steps steps;
+    bnx_fd_steps_init(&steps, transfer->fd);
     ssize_t got = bnx_task_cancel_check(self);
     while (got == 0 && transfer->bytes > 0) { /* ends: at the end, or with all of it */
-        got = read_piece(transfer);
+        struct bnx_fd_steps *step = done > 0 && !BNX_PLANT(cached_is_no_step) ? &steps : NULL;
+        got = read_next(transfer, BY_CACHE, step);
         if (got == -EAGAIN || BNX_PLANT(cached_read_short)) {
-            got = got == -EAGAIN ? run(BNX_OP_READ, transfer) : got;
+            got = got == -EAGAIN ? read_next(transfer, BY_OP, step) : got;
             return got >= 0 ? (ssize_t)done + got : done > 0 ? (ssize_t)done : got;
         }
         if (!BNX_PLANT(cached_no_spend)) {

@@ -15,6 +15,7 @@
 #include <bonxie/time.h>
 
 #include "io/hint.h"
+#include "io/op.h"
 #include "runtime/check.h"
 #include "runtime/clock.h"
 
@@ -65,11 +66,26 @@ int bnx_accept_back_off(int error, uint64_t *backoff_ns) {
     return BNX_PLANT(accept_spins) ? 0 : bnx_sleep(*backoff_ns);
 }
 
+/* After a back-off the listener may have been closed. NULL: there was none. */
+static int accept_step(int listener, struct bnx_fd_steps *steps) {
+    int fd = steps != NULL ? bnx_fd_step_begin_here(steps) : 0;
+    if (fd != 0) {
+        return fd;
+    }
+    fd = bnx_accept(listener, NULL);
+    if (steps != NULL) {
+        bnx_fd_step_end(steps);
+    }
+    return fd;
+}
+
 static int next_connection(struct bnx_iter *iter, void **out_value) {
     int listener = (int)(intptr_t)iter->ctx;
     uint64_t backoff_ns = 0;
+    struct bnx_fd_steps steps;
+    bnx_fd_steps_init(&steps, listener);
     for (;;) { /* ends: with a connection, a cancel, or the listener */
-        int fd = bnx_accept(listener, NULL);
+        int fd = accept_step(listener, backoff_ns != 0 ? &steps : NULL);
         int error = fd >= 0 ? 0 : bnx_accept_back_off(fd, &backoff_ns);
         if (fd >= 0) {
             *out_value = (void *)(intptr_t)fd;

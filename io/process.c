@@ -6,7 +6,9 @@
  *   watch  a waiter of the process itself in the poller of the worker that started it, from the
  *          start to the release. A pidfd becomes readable once: then whoever finds that out reaps,
  *          and claims all who wait. One that a debugger holds is readable as well, and cannot be
- *          reaped before that lets it go, of which nothing tells: a timer looks again and again.
+ *          reaped before that lets it go, of which nothing tells.
+ *   looker who waits in bnx_process_wait, or at the end of the scope: told that the process is
+ *          held, he looks again and again, and by him all others learn of its end.
  *   end    a deferred function of the scope. Its wait for a process that got SIGKILL is refused by
  *          no cancel: the kernel ends the process at once, unless it sleeps in a driver.
  *
@@ -21,7 +23,7 @@
 
 #include <bonxie/file.h>
 #include <bonxie/offload.h>
-#include <bonxie/timer.h>
+#include <bonxie/time.h>
 
 #include <errno.h>
 #include <fcntl.h>
@@ -37,10 +39,10 @@ struct bnx_process {
     struct bnx_lock lock;
     int result;                     /* Q1 */
     struct bnx_waiter_list waiters; /* Q1 */
+    struct bnx_waiter_list lookers; /* Q1 */
     int pipes[3];                   /* our ends; -1: none, or given out; Q1 */
     bool is_held;                   /* it has ended, and cannot be reaped yet; Q1 */
     struct bnx_waiter watch;        /* the poller's */
-    struct bnx_timer *again;        /* looks while it is held; immutable */
     struct bnx_poller *poller;      /* immutable, as all that follows */
     int pidfd;
     pid_t pid;
@@ -58,6 +60,13 @@ static int result_of(const siginfo_t *info) {
     return info->si_code == CLD_EXITED ? info->si_status : BNX_PROCESS_KILLED + info->si_status;
 }
 
+static void wake_all(struct bnx_waiter_list *list, int result) {
+    struct bnx_wakee wakee;
+    while (bnx_waiter_list_claim(list, result, &wakee) != NULL) { /* ends: one fewer each round */
+        bnx_wakee_wake(&wakee);
+    }
+}
+
 /* Reaps it, if it has ended. Under the lock. */
 static void look(struct bnx_process *process) {
     if (process->result != RUNNING) {
@@ -69,38 +78,21 @@ static void look(struct bnx_process *process) {
         return;
     }
     process->result = error != 0 ? error : result_of(&info);
-    for (;;) { /* ends: one fewer each round */
-        struct bnx_wakee wakee;
-        if (bnx_waiter_list_claim(&process->waiters, process->result, &wakee) == NULL) {
-            return;
-        }
-        bnx_wakee_wake(&wakee);
-    }
-}
-
-/* It has ended, so all the same: it is held. */
-static void look_at_end(struct bnx_process *process) {
-    bnx_lock_acquire(&process->lock); /* Q1 */
-    look(process);
-    process->is_held = process->result == RUNNING;
-    bool is_held = process->is_held;
-    bnx_lock_release(&process->lock); /* Q1 */
-    if (is_held && !BNX_PLANT(process_looks_once)) {
-        (void)bnx_timer_start_after(process->again, HELD_NS); /* no memory: the next wait looks */
-    }
-}
-
-/* The timer's callback. */
-static void look_again(struct bnx_timer *timer, void *arg) {
-    (void)timer;
-    look_at_end(arg);
+    wake_all(&process->waiters, process->result);
+    wake_all(&process->lookers, process->result);
 }
 
 /* The pidfd is readable. The fire function of the watch: under the poller's lock. */
 static bool on_end(struct bnx_waiter *watch, struct bnx_wakee *out_wakee) {
     struct bnx_process *process = watch->owner;
-    (void)out_wakee; /* nobody: each of the others was woken by himself */
-    look_at_end(process);
+    (void)out_wakee;                  /* nobody: each of the others was woken by himself */
+    bnx_lock_acquire(&process->lock); /* Q1 */
+    look(process);
+    process->is_held = process->result == RUNNING && !BNX_PLANT(process_looks_once);
+    if (process->is_held) {
+        wake_all(&process->lookers, 0);
+    }
+    bnx_lock_release(&process->lock); /* Q1 */
     return true;
 }
 
@@ -142,6 +134,32 @@ static void leave(struct bnx_waitable *waitable, struct bnx_waiter *waiter) {
     bnx_lock_release(&process->lock); /* Q1 */
 }
 
+/* As add and leave, for a looker: one that is held is none to wait for. */
+static bool add_looker(struct bnx_waitable *waitable, struct bnx_waiter *waiter) {
+    struct bnx_process *process = process_of(waitable);
+    bnx_lock_acquire(&process->lock); /* Q1 */
+    bool is_added = process->result == RUNNING && !process->is_held;
+    if (is_added) {
+        bnx_waiter_list_push(&process->lookers, waiter);
+    }
+    bnx_lock_release(&process->lock); /* Q1 */
+    return is_added;
+}
+
+static void leave_looker(struct bnx_waitable *waitable, struct bnx_waiter *waiter) {
+    struct bnx_process *process = process_of(waitable);
+    bnx_lock_acquire(&process->lock); /* Q1 */
+    bnx_waiter_list_remove(&process->lookers, waiter);
+    bnx_lock_release(&process->lock); /* Q1 */
+}
+
+static const struct bnx_waitable_ops looker_ops = {
+    .take = take,
+    .add = add_looker,
+    .remove = leave_looker,
+    .name = "process",
+};
+
 static const struct bnx_waitable_ops process_ops = {
     .take = take,
     .add = add,
@@ -166,12 +184,16 @@ int bnx_process_wait(struct bnx_process *process) {
         }
         return result;
     }
-    error = bnx_waitable_wait(&process_ops, &process->waitable, BNX_WAIT_PROCESS,
-                              (const void *)(intptr_t)process->pid);
-    if (error == 0) {
-        BNX_CHECK(take(&process->waitable, NULL, &result));
-    }
-    return error != 0 ? error : result;
+    do { /* ends with the process, or a cancel */
+        error = is_held(process)
+                    ? bnx_sleep(HELD_NS)
+                    : bnx_waitable_wait(&looker_ops, &process->waitable, BNX_WAIT_PROCESS,
+                                        (const void *)(intptr_t)process->pid);
+        if (take(&process->waitable, NULL, &result)) {
+            return result;
+        }
+    } while (error == 0);
+    return error;
 }
 
 pid_t bnx_process_id(const struct bnx_process *process) {
@@ -195,8 +217,7 @@ int bnx_process_take_pipe(struct bnx_process *process, int number) {
 
 /* ---- With its scope ---- */
 
-/* Whatever cancels come: each ends one of the waits. It has got SIGKILL. Once the runtime stops the
- * timer calls nobody any more. */
+/* Whatever cancels come: each ends one of the waits. It has got SIGKILL. */
 static void wait_steadily(struct bnx_process *process) {
     struct bnx_sleeper sleeper;
     struct bnx_waiter waiter;
@@ -209,12 +230,12 @@ static void wait_steadily(struct bnx_process *process) {
         }
         bnx_waiter_init(&waiter, &sleeper, NULL);
         (void)bnx_sleeper_begin_always(&sleeper); /* fails for a thread alone */
-        bool is_added = add(&process->waitable, &waiter);
+        bool is_added = add_looker(&process->waitable, &waiter);
         if ((is_added || !bnx_sleeper_withdraw(&sleeper)) &&
             bnx_sleeper_sleep(&sleeper, BNX_WAIT_PROCESS, (const void *)(intptr_t)process->pid) !=
                 0 &&
             is_added) {
-            leave(&process->waitable, &waiter);
+            leave_looker(&process->waitable, &waiter);
         }
     }
 }
@@ -235,7 +256,6 @@ static void close_pipes(struct bnx_process *process) {
 /* Nobody knows the process any more. */
 static void release(struct bnx_process *process) {
     bnx_poller_remove(process->poller, process->pidfd, &process->watch);
-    bnx_timer_destroy(process->again);
     (void)bnx_poller_close_fd(process->poller, process->pidfd);
     (void)bnx_os.close(process->pidfd);
     bnx_os.release(process);
@@ -448,21 +468,12 @@ int bnx_process_spawn(struct bnx_scope *scope, const struct bnx_process_options 
         .grace_ns = options->grace_ns != 0 ? options->grace_ns : GRACE_NS,
     };
     bnx_lock_init(&process->lock);
-    struct bnx_timer_options again = {.fn = look_again, .arg = process, .name = "process"};
-    error = bnx_timer_create(&process->again, &again);
-    if (error != 0) {
-        goto release;
-    }
     error = start_process(scope, options, process);
     if (error != 0) {
-        goto destroy_timer;
+        close_pipes(process);
+        bnx_os.release(process);
+        return error;
     }
     *out_process = process;
     return 0;
-destroy_timer:
-    close_pipes(process);
-    bnx_timer_destroy(process->again);
-release:
-    bnx_os.release(process);
-    return error;
 }

@@ -122,11 +122,28 @@ int bnx_fd_event_init(struct bnx_fd_event *event, int fd, unsigned events) {
 
 /* ---- The watch ---- */
 
+struct watch {
+    struct bnx_fd_watch_options options;
+    struct bnx_fd_steps steps; /* each wait is one: fn may suspend, and the number be closed */
+};
+
+static int wait_next(struct watch *watch) {
+    int error = BNX_PLANT(watch_is_no_step) ? 0 : bnx_fd_step_begin_here(&watch->steps);
+    if (error != 0) {
+        return error;
+    }
+    int revents = bnx_fd_wait(watch->options.fd, watch->options.events);
+    if (!BNX_PLANT(watch_is_no_step)) {
+        bnx_fd_step_end(&watch->steps);
+    }
+    return revents;
+}
+
 static int watch_task(void *arg) {
-    const struct bnx_fd_watch_options *watch = arg;
+    struct watch *watch = arg;
     for (;;) { /* ends when fn says so, or with the scope, or the descriptor */
-        int revents = bnx_fd_wait(watch->fd, watch->events);
-        int result = watch->fn(watch->fd, revents, watch->arg);
+        int revents = wait_next(watch);
+        int result = watch->options.fn(watch->options.fd, revents, watch->options.arg);
         if (result != 0 || revents < 0) {
             return result;
         }
@@ -137,5 +154,7 @@ int bnx_fd_watch(struct bnx_scope *scope, const struct bnx_fd_watch_options *opt
     if (options == NULL || options->fn == NULL || (options->events & ~EVENTS) != 0) {
         return -EINVAL;
     }
-    return bnx_spawn_copy(scope, watch_task, options, sizeof(*options));
+    struct watch watch = {.options = *options};
+    bnx_fd_steps_init(&watch.steps, options->fd);
+    return bnx_spawn_copy(scope, watch_task, &watch, sizeof(watch));
 }
