@@ -189,11 +189,8 @@ int bnx_process_wait(struct bnx_process *process) {
                     ? bnx_sleep(HELD_NS)
                     : bnx_waitable_wait(&looker_ops, &process->waitable, BNX_WAIT_PROCESS,
                                         (const void *)(intptr_t)process->pid);
-        if (take(&process->waitable, NULL, &result)) {
-            return result;
-        }
-    } while (error == 0);
-    return error;
+    } while (error == 0 && !take(&process->waitable, NULL, &result));
+    return error != 0 ? error : result;
 }
 
 pid_t bnx_process_id(const struct bnx_process *process) {
