@@ -1,6 +1,7 @@
 # The library: an object library each for runtime and io, both in libbonxie.so.0 and in libbonxie.a.
 set(THREADS_PREFER_PTHREAD_FLAG ON)
 find_package(Threads REQUIRED)
+include(CheckLinkerFlag)
 
 # Concurrency Kit: its event counts have a slow path in the library, all else is inline. -idirafter,
 # because in a cross build the directory is the host's /usr/include and must not come before the
@@ -24,6 +25,7 @@ target_include_directories(bonxie_internal INTERFACE
 target_compile_options(bonxie_internal INTERFACE "SHELL:-idirafter ${BNX_CK_INCLUDE_DIR}")
 target_link_libraries(bonxie_internal INTERFACE bonxie_options Threads::Threads ${BNX_CK_LIBRARY})
 
+include(BonxieSize)
 list(TRANSFORM BNX_RUNTIME_SOURCES PREPEND ${PROJECT_SOURCE_DIR}/)
 list(TRANSFORM BNX_IO_SOURCES PREPEND ${PROJECT_SOURCE_DIR}/)
 
@@ -61,6 +63,13 @@ if(BONXIE_IO)
         $<BUILD_INTERFACE:${BNX_CK_LIBRARY}> $<INSTALL_INTERFACE:ck>)
     # A look-up of a name that everybody has given up goes on in a thread: dlclose(3) leaves the code.
     target_link_options(bonxie PRIVATE -Wl,-z,nodelete)
+    # The library's own calls of its public functions go straight to them, not through the PLT.
+    target_link_options(bonxie PRIVATE -Wl,-Bsymbolic-functions)
+    # A pointer to be relocated takes a bit instead of 24 bytes; known to the loader since glibc 2.36.
+    check_linker_flag(C -Wl,-z,pack-relative-relocs BNX_HAVE_RELR)
+    if(BNX_HAVE_RELR)
+        target_link_options(bonxie PRIVATE -Wl,-z,pack-relative-relocs)
+    endif()
     if(TARGET bonxie_io)
         target_link_libraries(bonxie PRIVATE PkgConfig::LIBURING)
         target_link_libraries(bonxie_static INTERFACE

@@ -12,7 +12,7 @@ extern const struct bnx_io_ops bnx_epoll_ops;
 
 /** Prepares what both have. Returns 0 or -errno. */
 int bnx_io_driver_init(struct bnx_io_driver *driver, const struct bnx_io_ops *ops,
-                       struct bnx_worker *worker);
+                       const struct bnx_driver_config *config, struct bnx_worker *worker);
 
 /** Ends that, except the poller, which each closes at its time. */
 void bnx_io_driver_fini(struct bnx_io_driver *driver);

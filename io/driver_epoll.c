@@ -7,26 +7,24 @@
  *   (poller.h) and tries again when woken. What no readiness tells, files and paths, a thread of
  *   the pool does (blocking.h). No op is ever in flight here: cancel and close are the poller's
  *   and the pool's.
- *   The worker sleeps in the poller. Timers come with its deadline, so the thread's timer slack,
- *   50 us by default, is set to the least.
+ *   The worker sleeps in the poller.
  *
  * Ordering
- *   U1 wake: exchange seq_cst of `notified` 0 -> 1 and then the write; exchange seq_cst to 0 when
- *      the wake has come, and only then the owner's look at the queues. A waker that finds 1 put
- *      its work there before that look.
- *   U2 rescued wake: a rescuer that collects the wake leaves it in `is_wake_taken`, under the
+ *   U1 wake: wakeup.h. The worker always sleeps in the poller, never on the word: any thread may
+ *      add a waiter there.
+ *   U3 rescued wake: a rescuer that collects the wake leaves it in `is_wake_taken`, under the
  *      service lock, which the owner's sleep holds: else a late rescuer could eat the wake between
  *      the owner's last look and its sleep, or out of the sleep.
  */
 #include "io/driver.h"
 #include "io/perform.h"
+#include "io/wakeup.h"
 
 #include "runtime/clock.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
-#include <sys/eventfd.h>
 
 /* A socket with an error that its reader does not take, such as a full error queue, is ready for
  * ever and has nothing: so long between two tries. */
@@ -34,10 +32,9 @@
 
 struct epoll_driver {
     struct bnx_io_driver io;
-    int wake_fd;                 /* immutable */
-    bool is_wake_taken;          /* a rescuer has collected a wake; under the service lock; U2 */
-    uint32_t never_changes;      /* its poll word: events show in no memory */
-    BNX_APART uint32_t notified; /* a wake is on its way; any thread; U1 */
+    bool is_wake_taken;     /* a rescuer has collected a wake; under the service lock; U3 */
+    uint32_t never_changes; /* its poll word: events show in no memory */
+    struct bnx_wakeup wakeup;
 };
 
 static struct epoll_driver *epoll_of(const struct bnx_driver *driver) {
@@ -167,19 +164,19 @@ static size_t collect(struct epoll_driver *self, uint64_t deadline_ns, bool is_w
     bool is_woken = false;
     size_t woken = bnx_poller_collect(&self->io.poller, deadline_ns, &is_woken);
     if (is_woken || is_wake_taken) {
-        (void)bnx_exchange_seq_cst(&self->notified, 0); /* U1 */
+        bnx_wakeup_take(&self->wakeup);
     }
     return woken;
 }
 
 /* Whether a rescuer has left a wake here; then it is the owner's. Under the service lock. */
 static bool take_rescued_wake(struct epoll_driver *self) {
-    bool is_wake_taken = self->is_wake_taken && !BNX_PLANT(epoll_rescuer_eats_wake); /* U2 */
+    bool is_wake_taken = self->is_wake_taken && !BNX_PLANT(epoll_rescuer_eats_wake); /* U3 */
     self->is_wake_taken = false;
     return is_wake_taken;
 }
 
-/* A rescued wake is taken here as well: while `notified` stays set the worker never parks. */
+/* A rescued wake is taken here as well: while it counts as sent the worker never parks. */
 static size_t epoll_poll(struct bnx_driver *driver) {
     struct epoll_driver *self = epoll_of(driver);
     bool is_wake_taken = false;
@@ -194,7 +191,7 @@ static size_t epoll_poll(struct bnx_driver *driver) {
 
 static bool epoll_is_pending(const struct bnx_driver *driver) {
     /* Events do not show in memory, wakes do: a hint. The sleep itself looks for events first. */
-    return bnx_load_relaxed(&epoll_of(driver)->notified) != 0;
+    return bnx_wakeup_is_sent(&epoll_of(driver)->wakeup);
 }
 
 static void epoll_park(struct bnx_driver *driver, uint64_t deadline_ns) {
@@ -209,11 +206,7 @@ static void epoll_park(struct bnx_driver *driver, uint64_t deadline_ns) {
 }
 
 static void epoll_wake(struct bnx_driver *driver) {
-    struct epoll_driver *self = epoll_of(driver);
-    if (bnx_exchange_seq_cst(&self->notified, 1) == 0) { /* U1 */
-        uint64_t one = 1;
-        (void)bnx_os.write(self->wake_fd, &one, sizeof(one)); /* 2^64 wakes would fill it */
-    }
+    bnx_wakeup_send(&epoll_of(driver)->wakeup);
 }
 
 static bool epoll_cancel(struct bnx_driver *driver, struct bnx_task *task, void *op,
@@ -229,7 +222,7 @@ static size_t epoll_reap_for(struct bnx_driver *driver) {
     struct epoll_driver *self = epoll_of(driver);
     bool is_woken = false;
     size_t woken = bnx_poller_collect(&self->io.poller, 0, &is_woken);
-    self->is_wake_taken |= is_woken; /* U2 */
+    self->is_wake_taken |= is_woken; /* U3 */
     return woken;
 }
 
@@ -240,23 +233,23 @@ static int epoll_pollable_fd(const struct bnx_driver *driver) {
 static void epoll_close(struct bnx_driver *driver) {
     struct epoll_driver *self = epoll_of(driver);
     bnx_poller_fini(&self->io.poller);
-    (void)bnx_os.close(self->wake_fd);
+    bnx_wakeup_fini(&self->wakeup);
     bnx_io_driver_fini(&self->io);
     bnx_os.release(self);
 }
 
 static int open_parts(struct epoll_driver *self) {
-    self->wake_fd = bnx_os.eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (self->wake_fd < 0) {
-        return self->wake_fd;
+    int error = bnx_wakeup_init(&self->wakeup);
+    if (error != 0) {
+        return error;
     }
-    int error = bnx_poller_open(&self->io.poller);
+    error = bnx_poller_open(&self->io.poller);
     if (error == 0) {
-        error = bnx_poller_watch_wake(&self->io.poller, self->wake_fd);
+        error = bnx_poller_watch_wake(&self->io.poller, self->wakeup.fd);
     }
     if (error != 0 && !BNX_PLANT(epoll_open_leaks)) {
         bnx_poller_fini(&self->io.poller);
-        (void)bnx_os.close(self->wake_fd);
+        bnx_wakeup_fini(&self->wakeup);
     }
     return error;
 }
@@ -268,7 +261,7 @@ static int epoll_open(const struct bnx_driver_config *config, struct bnx_worker 
         return -ENOMEM;
     }
     memset(self, 0, sizeof(*self));
-    int error = bnx_io_driver_init(&self->io, &bnx_epoll_ops, worker);
+    int error = bnx_io_driver_init(&self->io, &bnx_epoll_ops, config, worker);
     if (error != 0) {
         goto release;
     }
@@ -276,9 +269,6 @@ static int epoll_open(const struct bnx_driver_config *config, struct bnx_worker 
     error = open_parts(self);
     if (error != 0) {
         goto fini;
-    }
-    if (!config->is_guest) {         /* the thread is the host's */
-        (void)bnx_os.timer_slack(1); /* refused: timers come a little late */
     }
     *out_driver = &self->io.base;
     return 0;

@@ -6,8 +6,11 @@
  *   user_data is a pointer with a kind in its low 3 bits and, for ops and cancels, the low 16 bits
  *   of the task's wait sequence on top: a completion that does not fit its op is caught.
  *   Ops are queued and submitted together, when the worker polls or parks.
- *   A wake is a write to an eventfd on which a multishot poll is armed; it is never read. The
- *   worker's poller (poller.h), once somebody waits in it, is watched in the same way.
+ *   A wake (wakeup.h) is a write to an eventfd on which a multishot poll is armed; it is never
+ *   read. The worker's poller (poller.h), once somebody waits in it, is watched in the same way.
+ *   While no op is in flight and the poller is not open, only a wake can bring the worker work: it
+ *   sleeps on the wake's word then. Both begin on the worker itself, when it is awake, but for the
+ *   poller, whose opener wakes it (poller.h, P2).
  *   A cancel that the kernel answers with "not found" or "too late" has not ended its op; it is
  *   sent again after 10 ms while the op's wait word still wants it; so is one of a zero-copy send
  *   that only waits for its notification, and finds nothing each time.
@@ -25,22 +28,19 @@
  *   `deferred`.
  *
  * Ordering
- *   U1 wake: exchange seq_cst of `notified` 0 -> 1 and then the write; the owner's exchange seq_cst
- *      to 0 when the wake has come, and only then its look at the queues. A waker that finds 1 put
- *      its work there before that look.
- *   U2 the queues of the ring: ring.h, C1.
+ *   U1, U2 the wake: wakeup.h. C1 the queues of the ring: ring.h.
  *   `deferred` is under the service lock.
  */
 #include "io/driver.h"
 #include "io/prepare.h"
 #include "io/ring.h"
+#include "io/wakeup.h"
 
 #include "runtime/clock.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
-#include <sys/eventfd.h>
 
 #define KIND_BITS 3
 #define KIND_MASK ((UINT64_C(1) << KIND_BITS) - 1)
@@ -75,13 +75,12 @@ struct retry {
 struct uring_driver {
     struct bnx_io_driver io;
     struct bnx_ring ring;
-    int wake_fd;                 /* immutable */
-    uint32_t wakes_wanted;       /* polls on it; immutable */
-    uint32_t wakes_armed;        /* owner */
-    uint64_t min_wait_ns;        /* as in the options; 0 = none; immutable */
-    uint64_t prompt_ns;          /* until then a sleep waits for the first completion; owner */
-    bool is_poller_armed;        /* owner */
-    BNX_APART uint32_t notified; /* a wake is on its way; any thread; U1 */
+    uint32_t wakes_wanted; /* polls on the wake's eventfd; immutable */
+    uint32_t wakes_armed;  /* owner */
+    uint64_t min_wait_ns;  /* as in the options; 0 = none; immutable */
+    uint64_t prompt_ns;    /* until then a sleep waits for the first completion; owner */
+    bool is_poller_armed;  /* owner */
+    struct bnx_wakeup wakeup;
     BNX_APART uint64_t retry_ns; /* when the retries are due; owner */
     uint32_t retry_count;        /* owner */
     uint32_t deferred_count;     /* under the service lock */
@@ -231,7 +230,7 @@ static bool watch(struct uring_driver *self, int fd, enum completion_kind kind) 
 /* The wakes, and the poller once somebody waits in it. */
 static void watch_others(struct uring_driver *self) {
     for (uint32_t i = self->wakes_armed; i < self->wakes_wanted; i++) {
-        self->wakes_armed += watch(self, self->wake_fd, KIND_WAKE) ? 1 : 0;
+        self->wakes_armed += watch(self, self->wakeup.fd, KIND_WAKE) ? 1 : 0;
     }
     if (!self->is_poller_armed && bnx_poller_is_open(&self->io.poller)) {
         self->is_poller_armed = watch(self, self->io.poller.epoll_fd, KIND_POLLER);
@@ -269,7 +268,7 @@ static void handle_for_owner(struct uring_driver *self, const struct completion 
     case KIND_OP:
         break;
     case KIND_WAKE:
-        (void)bnx_exchange_seq_cst(&self->notified, 0); /* U1 */
+        bnx_wakeup_take(&self->wakeup);
         if ((completion->flags & IORING_CQE_F_MORE) == 0 && !BNX_PLANT(wake_not_rearmed)) {
             self->wakes_armed--;
         }
@@ -327,7 +326,7 @@ static bool take_op(struct uring_driver *self, struct completion *completion) {
 static uint32_t copy_out(struct uring_driver *self, struct completion *out, uint32_t max) {
     struct io_uring_cq *cq = &self->ring.uring.cq;
     unsigned head = bnx_load_relaxed(cq->khead); /* ours to write while we hold the service */
-    unsigned tail = bnx_load_acquire(cq->ktail); /* U2 */
+    unsigned tail = bnx_load_acquire(cq->ktail); /* C1 */
     uint32_t count = 0;
     for (; head != tail && count < max; head++) {
         const struct io_uring_cqe *cqe = &cq->cqes[head & cq->ring_mask];
@@ -336,7 +335,7 @@ static uint32_t copy_out(struct uring_driver *self, struct completion *out, uint
             count++;
         }
     }
-    bnx_store_release(cq->khead, head); /* U2 */
+    bnx_store_release(cq->khead, head); /* C1 */
     return count;
 }
 
@@ -428,8 +427,20 @@ static uint32_t completions_wanted(const struct uring_driver *self) {
     return in_flight < SLEEP_BATCH ? in_flight : SLEEP_BATCH;
 }
 
+/* Whether nothing but a wake can bring the worker work. Retries, and what a rescuer has deferred,
+ * are of ops in flight, or of no use any more. */
+static bool waits_for_wakes_only(const struct uring_driver *self) {
+    bool has_ops = bnx_load_relaxed(&self->io.base.ops_in_flight) != 0; /* they begin here */
+    bool has_poller = bnx_poller_is_open(&self->io.poller);
+    return (!has_ops || BNX_PLANT(uring_sleeps_over_op)) &&
+           (!has_poller || BNX_PLANT(uring_sleeps_over_poller));
+}
+
 static void uring_park(struct bnx_driver *driver, uint64_t deadline_ns) {
     struct uring_driver *self = uring_of(driver);
+    if (waits_for_wakes_only(self) && bnx_wakeup_sleep(&self->wakeup, deadline_ns)) {
+        return;
+    }
     send_retries(self);
     watch_others(self);
     if (self->retry_count != 0 && self->retry_ns < deadline_ns) {
@@ -451,11 +462,7 @@ static void uring_park(struct bnx_driver *driver, uint64_t deadline_ns) {
 }
 
 static void uring_wake(struct bnx_driver *driver) {
-    struct uring_driver *self = uring_of(driver);
-    if (bnx_exchange_seq_cst(&self->notified, 1) == 0) { /* U1 */
-        uint64_t one = 1;
-        (void)bnx_os.write(self->wake_fd, &one, sizeof(one)); /* 2^64 wakes would fill it */
-    }
+    bnx_wakeup_send(&uring_of(driver)->wakeup);
 }
 
 /* In the rescue signal's handler, on the owner's thread: cancels go out, completions come in. */
@@ -515,17 +522,17 @@ static void uring_close(struct bnx_driver *driver) {
     BNX_CHECK(bnx_load_relaxed(&self->io.base.ops_in_flight) == 0); /* all workers have left */
     bnx_poller_fini(&self->io.poller);
     bnx_ring_fini(&self->ring);
-    (void)bnx_os.close(self->wake_fd);
+    bnx_wakeup_fini(&self->wakeup);
     bnx_io_driver_fini(&self->io);
     bnx_os.release(self);
 }
 
 static int open_parts(struct uring_driver *self) {
-    self->wake_fd = bnx_os.eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (self->wake_fd < 0) {
-        return self->wake_fd;
+    int error = bnx_wakeup_init(&self->wakeup);
+    if (error != 0) {
+        return error;
     }
-    int error = bnx_ring_init(&self->ring);
+    error = bnx_ring_init(&self->ring);
     if (error != 0) {
         goto close_wake;
     }
@@ -541,7 +548,7 @@ static int open_parts(struct uring_driver *self) {
 close_ring:
     bnx_ring_fini(&self->ring);
 close_wake:
-    (void)bnx_os.close(self->wake_fd);
+    bnx_wakeup_fini(&self->wakeup);
     return error;
 }
 
@@ -554,7 +561,7 @@ static int uring_open(const struct bnx_driver_config *config, struct bnx_worker 
     memset(self, 0, sizeof(*self));
     CK_LIST_INIT(&self->flying);
     self->min_wait_ns = config->is_guest ? 0 : config->min_wait_ns;
-    int error = bnx_io_driver_init(&self->io, &bnx_uring_ops, worker);
+    int error = bnx_io_driver_init(&self->io, &bnx_uring_ops, config, worker);
     if (error != 0) {
         goto release;
     }

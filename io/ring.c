@@ -23,6 +23,11 @@ static const unsigned setup_flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DE
                                     IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL |
                                     IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE;
 
+/* liburing maps and unmaps by system calls of its own, which a race detector does not see: to it a
+ * ring in memory that another thread has just given back shares that with the old one. The kernel
+ * unmaps before it maps the same again; this stands for its order. */
+static char kernel_mappings;
+
 /* Memory for rings counts against RLIMIT_MEMLOCK on some kernels, and what closed ones had for a
  * while longer: smaller ones may still fit. To wait would not do, it takes the kernel too long. */
 static int setup(struct io_uring_params *params) {
@@ -83,6 +88,9 @@ int bnx_ring_init(struct bnx_ring *ring) {
         (void)bnx_os.close(fd);
         return error;
     }
+    if (!BNX_PLANT(ring_memory_untold)) {
+        bnx_tsan_acquire(&kernel_mappings); /* C2 */
+    }
     /* A fork child must not share queues that this process goes on writing. */
     (void)io_uring_ring_dontfork(&ring->uring); /* best effort: a child may only exec */
     unsigned quarter = ring->uring.sq.ring_entries / 4;
@@ -103,6 +111,7 @@ void bnx_ring_fini(struct bnx_ring *ring) {
         update.offset = (uint32_t)ring->enter_fd;
         (void)bnx_os.uring_register(ring->uring.ring_fd, IORING_UNREGISTER_RING_FDS, &update, 1);
     }
+    bnx_tsan_release(&kernel_mappings); /* C2 */
     io_uring_queue_exit(&ring->uring);
 }
 

@@ -22,6 +22,8 @@
  * Ordering
  *   C1 queues  the kernel is the other side: SQ tail store-release, SQ head load-acquire, CQ tail
  *              load-acquire, CQ head store-release.
+ *   C2 memory  a ring's munmap -> the mmap of one that gets the same memory: by the lock of the
+ *              address space, in the kernel. We announce it to ThreadSanitizer.
  */
 #ifndef BNX_IO_RING_H
 #define BNX_IO_RING_H

@@ -56,6 +56,7 @@ void bnx_scope_make_findable_slow(struct bnx_task *self) {
         link_member(self);
     }
     bnx_scope_link_chain(bnx_task_scope(self));
+    self->is_linked = BNX_TASK_FINDABLE;
 }
 
 void bnx_scope_member_remove_linked(struct bnx_task *task) {

@@ -250,8 +250,8 @@ void bnx_chan_remove(struct bnx_chan *chan, enum bnx_chan_direction direction,
 /* ---- One item ---- */
 
 /* Waits to be served. Entered with the lock held, which it releases. */
-static int wait_locked(struct bnx_chan *chan, enum bnx_chan_direction direction,
-                       struct bnx_sleeper *sleeper, void *item) {
+static BNX_ALWAYS_INLINE int wait_locked(struct bnx_chan *chan, enum bnx_chan_direction direction,
+                                         struct bnx_sleeper *sleeper, void *item) {
     struct bnx_waiter waiter;
     bnx_waiter_init(&waiter, sleeper, item);
     int error = bnx_sleeper_begin(sleeper);
@@ -271,6 +271,13 @@ static int wait_locked(struct bnx_chan *chan, enum bnx_chan_direction direction,
         bnx_chan_remove(chan, direction, &waiter);
     }
     return error;
+}
+
+static BNX_NOINLINE int wait_as_task(struct bnx_chan *chan, enum bnx_chan_direction direction,
+                                     void *item, struct bnx_task *self) {
+    BNX_ASSUME(self != NULL);
+    struct bnx_sleeper sleeper = {.task = self};
+    return wait_locked(chan, direction, &sleeper, item);
 }
 
 /* An OS thread. What it needs to sleep is taken before the lock is: that may call the allocator. */
@@ -299,31 +306,21 @@ static BNX_NOINLINE int transfer_on_thread(struct bnx_chan *chan, enum bnx_chan_
 }
 
 /* Transfers, or waits until that can be done. Entered with the lock held, which it releases. */
-static BNX_ALWAYS_INLINE int finish_locked(struct bnx_chan *chan, enum bnx_chan_direction direction,
-                                           void *item, struct bnx_worker *worker) {
+static BNX_NOINLINE int finish(struct bnx_chan *chan, enum bnx_chan_direction direction, void *item,
+                               struct bnx_worker *worker) {
     struct bnx_wakee wakee = {NULL, NULL};
     int result;
     if (!take_locked(chan, direction, item, &result, &wakee)) {
-        struct bnx_sleeper sleeper = {.task = worker->current};
-        return wait_locked(chan, direction, &sleeper, item);
+        return wait_as_task(chan, direction, item, worker->current);
     }
     bnx_lock_release(&chan->lock); /* L1 */
     if (wakee.task != NULL) {
         bnx_task_ready(wakee.task); /* the most common, without a detour */
     } else if (bnx_unlikely(wakee.block != NULL)) {
-        bnx_wakee_wake(&wakee);
+        bnx_thread_block_wake(wakee.block);
     }
     bnx_worker_spend(worker); /* it has not suspended since it asked */
     return result;
-}
-
-/* Out of line, one for each direction. */
-static BNX_NOINLINE int finish_send(struct bnx_chan *chan, void *item, struct bnx_worker *worker) {
-    return finish_locked(chan, BNX_CHAN_SEND, item, worker);
-}
-
-static BNX_NOINLINE int finish_recv(struct bnx_chan *chan, void *item, struct bnx_worker *worker) {
-    return finish_locked(chan, BNX_CHAN_RECV, item, worker);
 }
 
 /* The same from the look at the cancel state on. */
@@ -335,8 +332,7 @@ static BNX_NOINLINE int transfer_checked(struct bnx_chan *chan, enum bnx_chan_di
         return result;
     }
     bnx_lock_acquire(&chan->lock); /* L1 */
-    return direction == BNX_CHAN_SEND ? finish_send(chan, item, worker)
-                                      : finish_recv(chan, item, worker);
+    return finish(chan, direction, item, worker);
 }
 
 static BNX_NOINLINE int yield_transferred(void) {
@@ -365,7 +361,7 @@ static BNX_ALWAYS_INLINE int transfer(struct bnx_chan *chan, enum bnx_chan_direc
                      (is_send ? chan->is_closed != 0 || chan->receivers.first != NULL ||
                                     chan->count >= chan->capacity
                               : chan->senders.first != NULL || chan->count == 0))) {
-        return is_send ? finish_send(chan, item, worker) : finish_recv(chan, item, worker);
+        return finish(chan, direction, item, worker);
     }
     if (is_send) {
         memcpy(tail_slot(chan, sizeof(uint64_t)), item, sizeof(uint64_t));

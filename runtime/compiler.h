@@ -11,6 +11,13 @@
 #define BNX_NOINLINE __attribute__((noinline))
 #define BNX_ALWAYS_INLINE inline __attribute__((always_inline))
 #define BNX_COLD __attribute__((cold, noinline))
+/* Tells the compiler what its caller has checked. */
+#define BNX_ASSUME(condition)                                                                      \
+    do {                                                                                           \
+        if (!(condition)) {                                                                        \
+            __builtin_unreachable();                                                               \
+        }                                                                                          \
+    } while (0)
 #define BNX_NORETURN __attribute__((noreturn))
 #define BNX_MUST_USE __attribute__((warn_unused_result))
 #define BNX_PRINTF(at, first) __attribute__((format(printf, at, first)))
@@ -117,6 +124,8 @@ void __tsan_release(void *addr);
 #define bnx_tsan_acquire(addr) __tsan_acquire((void *)(addr))
 #define bnx_tsan_release(addr) __tsan_release((void *)(addr))
 #define BNX_NO_TSAN __attribute__((no_sanitize("thread")))
+/* Of a function that switches stacks: alone, because the shadow stack has changed just before. */
+#define BNX_SWITCH_FUNCTION __attribute__((noinline, no_sanitize("thread")))
 #else
 #define bnx_tsan_fiber_current() ((void *)0)
 #define bnx_tsan_fiber_create() ((void *)0)
@@ -125,6 +134,7 @@ void __tsan_release(void *addr);
 #define bnx_tsan_acquire(addr) ((void)(addr))
 #define bnx_tsan_release(addr) ((void)(addr))
 #define BNX_NO_TSAN
+#define BNX_SWITCH_FUNCTION BNX_ALWAYS_INLINE
 #endif
 
 /* valgrind follows a switch only between stacks that it was told of. Outside of it a request is a

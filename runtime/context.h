@@ -10,7 +10,8 @@
  *
  *   There is no call, ret or push in the switch: a ret to another stack than the one that was
  *   called from mispredicts, and every later ret of the chain with it. The jump is indirect and
- *   predicted per call site, so the switch must be expanded in few places (task.c has one).
+ *   predicted per place where it is expanded. Those are few, each a part of the function that is
+ *   left (task.c): one of its own would save the registers again, and return once more.
  *
  *   Where two stacks take turns by calls of different depth or place, as a generator and who drives
  *   it, the jump leaves the CPU's stack of return addresses the wrong way round: [next, yield],
@@ -91,7 +92,8 @@ static inline void bnx_context_init(struct bnx_context *context, void *top, void
 
 /**
  * Saves this stack in *from and continues the one in *to. Returns when somebody switches back.
- * Must be expanded in a noinline function: the clobbers then cost only that function's prologue.
+ * Should be expanded where it is called for nearly always: the clobbers cost the prologue of that
+ * function.
  */
 static BNX_ALWAYS_INLINE void bnx_context_switch(struct bnx_context *from,
                                                  const struct bnx_context *to) {

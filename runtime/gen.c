@@ -11,20 +11,15 @@ const char bnx_gen_kind;
 
 /*
  * The switch itself, expanded in each function that switches: another call around it would be one
- * more return that the CPU predicts wrongly. Where ThreadSanitizer watches it stands alone, not
- * instrumented: the shadow stack has changed just before.
+ * more return that the CPU predicts wrongly.
  */
-#if BNX_TSAN
-#define SWITCH_FUNCTION BNX_NOINLINE BNX_NO_TSAN
-#else
-#define SWITCH_FUNCTION BNX_ALWAYS_INLINE
-#endif
-
-static SWITCH_FUNCTION void switch_stacks(struct bnx_context *from, const struct bnx_context *to) {
+static BNX_SWITCH_FUNCTION void switch_stacks(struct bnx_context *from,
+                                              const struct bnx_context *to) {
     bnx_context_switch(from, to);
 }
 
-static SWITCH_FUNCTION void switch_back(struct bnx_context *from, const struct bnx_context *to) {
+static BNX_SWITCH_FUNCTION void switch_back(struct bnx_context *from,
+                                            const struct bnx_context *to) {
     bnx_context_return(from, to);
 }
 

@@ -14,7 +14,8 @@
  *   producer                                  parker
  *   1 puts the work into a queue              1 sets its parked bit
  *   2 reads searching: > 0 means done         2 leaves searching, when it searched
- *   3 reads parked bits: takes one away       3 looks into every queue, and at stop
+ *   3 reads parked bits: takes one away       3 looks into every queue, and at stop; a short one
+ *                                               is its owner's, who is awake (steal.c)
  *   4 whoever took the bit sends the wake     4 found: takes its bit back; else sleeps
  *
  *   Every access named here is seq_cst. If the producer saw the searcher, its put came before the
@@ -22,8 +23,8 @@
  *   bit was taken by another gets a wake, now or at its next park; wakes are sticky, one too many
  *   is harmless.
  *   A push by a worker to its own queue skips the order of steps 1 to 3 (relaxed reads): that
- *   worker is awake and will run it. If it does not come to that for a millisecond, the watchdog
- *   wakes somebody.
+ *   worker is awake and will run it. If it does not come to that for a millisecond or two, the
+ *   watchdog wakes somebody.
  *
  * Ordering
  *   I1 push / park: the producer's queue store and the parker's bit, as above.

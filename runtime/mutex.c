@@ -56,6 +56,7 @@
 #define STARVING 4u
 
 #define STARVED_NS BNX_NS_PER_MS /* long beside a section and a switch, short for a person */
+#define VAIN_PER_CLOCK 16        /* a look costs as much as a try in vain */
 
 static struct bnx_lock *lock_of(struct bnx_mutex *mutex) {
     return (struct bnx_lock *)(void *)&mutex->lock;
@@ -98,7 +99,8 @@ static void set_owner(struct bnx_mutex *mutex, const void *caller) {
     bnx_store_relaxed(&mutex->owner, caller); /* as is_owner */
 }
 
-/* The time, as of the worker's last look at the clock: too early by a slice at most. */
+/* The time, as of the worker's last look at the clock, which is some slices ago: a look costs as
+ * much as two switches. */
 static uint64_t coarse_now(void) {
     struct bnx_worker *worker = bnx_worker_current();
     return worker != NULL ? worker->now_ns : bnx_clock_now();
@@ -164,7 +166,7 @@ static uint32_t word_after_hand(const struct bnx_mutex *mutex) {
     if (mutex->first == NULL) {
         return LOCKED;
     }
-    bool goes_on = is_starved(record_of(mutex->first), bnx_clock_now());
+    bool goes_on = is_starved(record_of(mutex->first), coarse_now());
     return LOCKED | WAITERS | (goes_on ? STARVING : 0);
 }
 
@@ -215,12 +217,19 @@ struct attempt {
     bool may_wait; /* his wait has begun */
 };
 
+/* Who was woken in vain looks at the clock at first and now and then, else at what is left of
+ * another's look: he may come again each few nanoseconds. */
+static bool is_starved_loser(struct bnx_mutex_waiter *self) {
+    bool looks = self->vain_count++ % VAIN_PER_CLOCK == 0;
+    return is_starved(self, looks ? bnx_clock_now() : coarse_now());
+}
+
 /* One try of somebody whose wait has begun, or was refused. Returns whether he has the mutex; if
  * not, and he may wait, he is in the list. */
 static bool try_once(struct bnx_mutex *mutex, struct bnx_mutex_waiter *self, struct attempt how) {
     uint32_t extra = 0;
-    if (how.is_woken && bnx_load_relaxed(&mutex->word) != 0 && /* a hint: spares a clock read */
-        is_starved(self, bnx_clock_now()) && !BNX_PLANT(mutex_never_hands)) {
+    if (how.is_woken && bnx_load_relaxed(&mutex->word) != 0 && /* a hint */
+        is_starved_loser(self) && !BNX_PLANT(mutex_never_hands)) {
         extra = STARVING;
     }
     struct bnx_wakee wakee = {NULL, NULL};

@@ -70,42 +70,41 @@ static int make_slab(struct bnx_pool *pool) {
     return 0;
 }
 
-/* An object from the free list, or the next one that was never used. NULL: both are empty. */
-static struct bnx_pool_object *take_one(struct bnx_pool *pool) {
-    struct bnx_pool_object *object = pool->free;
-    if (object != NULL) {
-        pool->free = object->next;
-    } else if (pool->fresh_count != 0) {
-        object = (void *)pool->fresh;
-        pool->fresh += pool->object_bytes;
-        pool->fresh_count--;
-    }
-    return object;
-}
-
 void *bnx_pool_refill(struct bnx_pool *pool, struct bnx_pool_cache *cache, int *out_error) {
+    uint32_t wanted = cache != NULL ? BNX_POOL_BATCH : 1;
+    uint32_t count = 0;
+    struct bnx_pool_object *taken = NULL;
     bnx_lock_acquire(&pool->lock); /* L1 */
-    struct bnx_pool_object *first = take_one(pool);
-    if (first == NULL) {
-        int error = make_slab(pool);
-        if (error != 0) {
-            bnx_lock_release(&pool->lock); /* L1 */
-            *out_error = error;
-            return NULL;
-        }
-        first = take_one(pool);
+    int error = pool->free == NULL && pool->fresh_count == 0 ? make_slab(pool) : 0;
+    for (; count < wanted && pool->free != NULL; count++) {
+        struct bnx_pool_object *object = pool->free;
+        pool->free = object->next;
+        object->next = taken;
+        taken = object;
     }
-    for (uint32_t i = 1; cache != NULL && i < BNX_POOL_BATCH; i++) {
-        struct bnx_pool_object *object = take_one(pool);
-        if (object == NULL) {
-            break;
-        }
-        object->next = cache->free;
-        cache->free = object;
-        cache->count++;
-    }
+    unsigned char *fresh = pool->fresh;
+    uint32_t fresh_count = wanted - count;
+    fresh_count = fresh_count < pool->fresh_count ? fresh_count : pool->fresh_count;
+    pool->fresh += (size_t)fresh_count * pool->object_bytes;
+    pool->fresh_count -= fresh_count;
     bnx_lock_release(&pool->lock); /* L1 */
-    return first;
+
+    /* Not under the lock: what was never used is not there yet, and to fault a huge page in takes
+     * as long as a thousand lock holds. */
+    for (uint32_t i = fresh_count; i-- > 0;) {
+        struct bnx_pool_object *object = (void *)(fresh + (size_t)i * pool->object_bytes);
+        object->next = taken;
+        taken = object;
+    }
+    if (taken == NULL) {
+        *out_error = error;
+        return NULL;
+    }
+    if (cache != NULL) {
+        cache->free = taken->next;
+        cache->count = count + fresh_count - 1;
+    }
+    return taken;
 }
 
 static void give_back(struct bnx_pool *pool, struct bnx_pool_cache *cache, uint32_t count) {

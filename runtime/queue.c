@@ -4,6 +4,17 @@
 #include "runtime/guest.h"
 #include "runtime/runtime_pvt.h"
 
+/* A poll at the latest after so many ticks: a multiple of nothing, so that it does not beat with
+ * the caller's own rounds. When they are short, as many as fit into the span, up to a maximum. */
+#define TICKS_PER_POLL 61
+#define TICKS_PER_POLL_MAX 256
+#define POLL_SPAN_NS UINT64_C(2000)
+/* The clock is read every so many ticks (a read costs as much as two switches). */
+#define TICKS_PER_CLOCK 16
+#define POLL_INTERVAL_NS UINT64_C(100000)
+/* Slices after which a task that runs its children or forks inline gives way to others. */
+#define SLICES_MAX 16
+
 /* Items taken from the global queue at once: a fair share, and few holds of a shared lock. */
 #define GLOBAL_BATCH BNX_CAPACITY(32, 2)
 
@@ -36,15 +47,14 @@ void bnx_worker_wake_one_slow(struct bnx_worker *worker) {
     bnx_runtime_wake_one(worker->runtime);
 }
 
-/* Waking a worker costs the waker 4 us and the woken one 8 until it has stolen something: a queue
- * that this worker empties sooner is not worth it. If it does not, the watchdog notices in 1 ms. */
+/* Waking a worker costs the waker 4 us and the woken one 8 until it has stolen something, which is
+ * then not where its memory is: a queue that this worker empties soon is not worth it. If it does
+ * not, the watchdog notices in 1 or 2 ms. */
 static void wake_for_ready(struct bnx_worker *worker) {
     if (bnx_likely(!bnx_idle_may_wake(&worker->runtime->idle))) {
         return;
     }
-    uint64_t queued = bnx_runq_count(&worker->runq);
-    bool is_watched = (worker->runtime->flags & BNX_NO_WATCHDOG) == 0;
-    if (!is_watched || queued * worker->slice_ns >= BNX_WAKE_COST_NS) {
+    if (!bnx_worker_is_short(worker)) {
         bnx_counter_bump(&worker->counters.wakes_sent);
         bnx_runtime_wake_one(worker->runtime);
     }
@@ -158,8 +168,9 @@ static BNX_NOINLINE void ready_in_lane(struct bnx_worker *worker, struct bnx_tas
         bnx_watchdog_kick(runtime);
         return;
     }
-    bool is_watched = (runtime->flags & BNX_NO_WATCHDOG) == 0;
-    if (!picks_now || !is_watched || count * worker->slice_ns >= BNX_WAKE_COST_NS) {
+    bool is_watched = bnx_runtime_is_watched(runtime);
+    if (!picks_now || !is_watched ||
+        count * bnx_load_relaxed(&worker->slice_ns) >= BNX_WAKE_COST_NS) {
         bnx_worker_wake_one(worker);
     }
 }
@@ -222,13 +233,17 @@ void bnx_worker_push(struct bnx_worker *worker, void *item) {
 }
 
 /* The item runs next on this worker; what was to run next goes to the runq. */
+static inline void put_next(struct bnx_worker *worker, void *item) {
+    bnx_store_relaxed(&worker->next_since_ns, worker->now_ns); /* a hint for thieves */
+    bnx_store_release(&worker->next_slot, item);               /* W1 */
+}
+
 static void push_next(struct bnx_worker *worker, void *item) {
     void *before = bnx_load_relaxed(&worker->next_slot); /* thieves only take it away */
     if (before != NULL) {
         before = bnx_exchange_acquire(&worker->next_slot, NULL); /* W1 */
     }
-    bnx_store_relaxed(&worker->next_since_ns, worker->now_ns); /* a hint for thieves */
-    bnx_store_release(&worker->next_slot, item);               /* W1 */
+    put_next(worker, item);
     if (before != NULL) {
         bnx_worker_push(worker, before);
     }
@@ -272,10 +287,10 @@ static inline void make_ready(struct bnx_worker *worker, struct bnx_task *task) 
     }
 }
 
-void bnx_task_ready(struct bnx_task *task) {
-    struct bnx_worker *worker = bnx_worker_current();
+/* All but the usual. */
+static BNX_NOINLINE void ready_otherwise(struct bnx_worker *worker, struct bnx_task *task) {
     struct bnx_runtime *runtime = task->runtime;
-    if (bnx_likely(worker != NULL && worker->runtime == runtime)) {
+    if (worker != NULL && worker->runtime == runtime) {
         make_ready(worker, task);
         return;
     }
@@ -286,12 +301,28 @@ void bnx_task_ready(struct bnx_task *task) {
     (void)bnx_fetch_sub_seq_cst(&runtime->foreign_wakers, 1); /* R3: the last touch */
 }
 
+/* The usual: a task wakes another of its own runtime, and nobody is to run next. It needs no frame;
+ * the rest leaves by a tail call. */
+void bnx_task_ready(struct bnx_task *task) {
+    struct bnx_worker *worker = bnx_worker_current();
+    if (bnx_unlikely(worker == NULL || worker->runtime != task->runtime ||
+                     worker->current == NULL || !bnx_task_is_ordinary(task) ||
+                     bnx_load_relaxed(&worker->next_slot) != NULL || BNX_FORCE_MIGRATE)) {
+        ready_otherwise(worker, task); /* relaxed: thieves only take it away */
+        return;
+    }
+    bnx_store_relaxed(&task->state, (uint8_t)BNX_TASK_READY); /* for reports */
+    put_next(worker, task);
+}
+
 /* ---- Flushing the deque ---- */
 
 /* Queues a chain of items, oldest first: what fits goes to the runq, the rest to the global queue
  * in one lock hold. */
 static void push_chain(struct bnx_worker *worker, void *first, uint32_t count) {
-    while (first != NULL) { /* ends: count items */
+    bnx_store_relaxed(&worker->fresh_until,
+                      bnx_load_relaxed(&worker->runq.tail) + count); /* hints */
+    while (first != NULL) {                                          /* ends: count items */
         void *next = *link_of(first);
         if (!bnx_runq_push(&worker->runq, first)) {
             while (BNX_PLANT(runq_spin_when_full)) { /* the bug: a full queue that waits for room */
@@ -361,28 +392,49 @@ void bnx_worker_share(struct bnx_worker *worker) {
 
 /* ---- Picking ---- */
 
-static void *take_next(struct bnx_worker *worker) {
+static inline void *take_next(struct bnx_worker *worker) {
     if (bnx_load_relaxed(&worker->next_slot) == NULL) { /* thieves only take it away */
         return NULL;
     }
     return bnx_exchange_acquire(&worker->next_slot, NULL); /* W1 */
 }
 
+/* After how many ticks to look next, from a poll that is due now on. Ticks of a few nanoseconds are
+ * polled for less often, without a look at the clock in between: should they grow longer all at
+ * once, the watchdog asks for a poll within 2 ms. */
+static void plan_looks(struct bnx_worker *worker) {
+    uint64_t ticks = POLL_SPAN_NS / (bnx_load_relaxed(&worker->slice_ns) + 1);
+    bool is_watched = bnx_runtime_is_watched(worker->runtime);
+    bool is_short = is_watched && ticks > TICKS_PER_POLL;
+    worker->poll_since = TICKS_PER_POLL;
+    worker->look_since = TICKS_PER_CLOCK - 1;
+    if (is_short) {
+        worker->poll_since = ticks < TICKS_PER_POLL_MAX ? (uint32_t)ticks : TICKS_PER_POLL_MAX;
+        worker->look_since = worker->poll_since;
+    }
+}
+
+/* Whether a poll is due because of the ticks or the time since the last one. What is due stays so
+ * until the poll: who picks asks, and then the loop, to which that sends it. */
+static BNX_NOINLINE bool look_at_clock(struct bnx_worker *worker, uint32_t since) {
+    if (since >= worker->poll_since) {
+        plan_looks(worker);
+        return since >= worker->poll_since;
+    }
+    worker->now_ns = bnx_clock_now();
+    bool is_due = worker->now_ns - worker->poll_ns >= POLL_INTERVAL_NS;
+    worker->look_since = is_due ? TICKS_PER_CLOCK - 1 : since + TICKS_PER_CLOCK;
+    return is_due;
+}
+
 static inline bool poll_due(struct bnx_worker *worker) {
     struct bnx_driver *driver = worker->driver;
     uint32_t since = worker->tick - worker->poll_tick;
-    if (bnx_load_relaxed(driver->poll_word) != driver->poll_seen || /* hints all three */
-        since >= BNX_TICKS_PER_POLL || bnx_load_relaxed(&worker->poll_requested) != 0) {
+    if (bnx_load_relaxed(driver->poll_word) != driver->poll_seen || /* hints, both */
+        bnx_load_relaxed(&worker->poll_requested) != 0 || bnx_worker_has_messages(worker)) {
         return true;
     }
-    if (bnx_unlikely(bnx_worker_has_messages(worker))) {
-        return true;
-    }
-    if (since % BNX_TICKS_PER_CLOCK == BNX_TICKS_PER_CLOCK - 1) {
-        worker->now_ns = bnx_clock_now();
-        return worker->now_ns - worker->poll_ns >= BNX_POLL_INTERVAL_NS;
-    }
-    return false;
+    return bnx_unlikely(since >= worker->look_since) && look_at_clock(worker, since);
 }
 
 bool bnx_worker_wants_turn(struct bnx_worker *worker) {
@@ -394,8 +446,7 @@ bool bnx_worker_wants_turn(struct bnx_worker *worker) {
     worker->now_ns = bnx_clock_now();
     /* Others may be ready, but giving way moves all unstarted children to new stacks: not every few
      * microseconds. The count is the bound for long children, and where the clock stands still. */
-    if (worker->now_ns - worker->poll_ns < BNX_POLL_INTERVAL_NS &&
-        ++worker->slices_kept < BNX_SLICES_MAX) {
+    if (worker->now_ns - worker->poll_ns < POLL_INTERVAL_NS && ++worker->slices_kept < SLICES_MAX) {
         return false;
     }
     worker->slices_kept = 0;
@@ -422,7 +473,7 @@ static void *take_pinned(struct bnx_worker *worker) {
     return item;
 }
 
-static inline void *pick_usual(struct bnx_worker *worker) {
+static BNX_ALWAYS_INLINE void *pick_usual(struct bnx_worker *worker) {
     void *item = NULL;
     if (bnx_unlikely(worker->pinned.first != NULL) && !worker->pinned_had_turn) {
         worker->pinned_had_turn = !BNX_PLANT(pinned_first);

@@ -70,7 +70,7 @@ static void init_worker(struct bnx_runtime *runtime, uint32_t index) {
     bnx_mpscq_init(&worker->inbox);
     bnx_wheel_init(&worker->wheel, bnx_clock_now());
     worker->wheel_next_ns = BNX_NEVER_NS;
-    worker->slice_ns = BNX_WAKE_COST_NS / 2; /* until it is known: two ready tasks wake another */
+    worker->slice_ns = BNX_BACKLOG_NS / 2; /* until it is known: two ready tasks wake another */
     bnx_stack_cache_init(&worker->stacks, &runtime->stacks);
     bnx_worker_rank_victims(worker);
 }

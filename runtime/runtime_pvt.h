@@ -25,10 +25,11 @@ struct bnx_guest;
  *
  * Who is next (queue.c, worker.c)
  *   A LATENCY task goes before everything else, a BATCH task is taken when there is nothing else:
- *   not here, not in the global queue, not at other workers, and not outside, where the loop looks
- *   before each one. So that nobody starves, a worker that has served LATENCY fifteen times in a
- *   row looks elsewhere once, and one that has passed over a waiting BATCH task fifteen times takes
- *   it. A program without lanes pays one load of lanes_used a pick.
+ *   not here, not in the global queue, not at other workers beyond what they keep for themselves,
+ *   and not outside, where the loop looks before each one. So that nobody starves, a worker that
+ *   has served LATENCY fifteen times in a row looks elsewhere once, and one that has passed over a
+ *   waiting BATCH task fifteen times takes it. A program without lanes pays one load of lanes_used
+ *   a pick.
  *
  * Ordering
  *   G1 push: the count's store seq_cst -> the parker's load seq_cst (push side of I1, idle.h).
@@ -102,6 +103,11 @@ struct bnx_runtime {
     uint32_t workers_go;      /* futex: worker_count once all may run, or give up; R2 */
     uint32_t workers_left;    /* futex: workers that have left their loops, and the destroyer; R2 */
 };
+
+/** Whether a watchdog stands behind the shortcuts of the scheduler: a hint. Any thread. */
+static inline bool bnx_runtime_is_watched(const struct bnx_runtime *runtime) {
+    return bnx_load_relaxed(&runtime->watchdog) != NULL; /* D3 is for those who look into it */
+}
 _Static_assert(offsetof(struct bnx_runtime, cancel_epoch) == 0, "read as its first word (wait.h)");
 
 /** Adds a chain of count items, first to last linked by their first words. Wakes nobody. */

@@ -165,6 +165,7 @@ struct bnx_mutex_waiter {
     struct bnx_wakee wakee;  /* a cond's waiter, claimed by a signal: whom to wake; the claimer */
     uint64_t since_ns;       /* when he came to the mutex; he, or who moved him there */
     uint32_t is_handed;      /* woken as the mutex's owner; who unlocked it */
+    uint32_t vain_count;     /* times that he was woken and found it held; he */
 };
 
 /** Whom a signal has claimed waits for his mutex from now on. Any thread. (mutex.c) */

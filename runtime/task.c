@@ -2,7 +2,7 @@
 /*
  * Running tasks: the one place where stacks are switched, and what happens before and after it.
  *
- * Every switch goes through switch_stacks, a noinline function with the switch in it; the first
+ * Every switch goes through switch_stacks, inlined where a task leaves its worker; the first
  * thing on the other side is finish_switch, which releases the task that was left (T1) and frees a
  * stack that ended. Between the two the thread's carrier remembers what was left.
  */
@@ -104,9 +104,9 @@ static BNX_ALWAYS_INLINE struct side side_of_carrier(struct bnx_carrier *carrier
                          carrier->stack_bottom, carrier->stack_bytes};
 }
 
-/* The switch itself. Not instrumented: ThreadSanitizer's shadow stack has changed just before. */
-static BNX_NOINLINE BNX_NO_TSAN void switch_stacks(struct bnx_context *from,
-                                                   const struct bnx_context *to) {
+/* The switch itself. */
+static BNX_SWITCH_FUNCTION void switch_stacks(struct bnx_context *from,
+                                              const struct bnx_context *to) {
     bnx_context_switch(from, to);
 }
 
@@ -116,6 +116,16 @@ static BNX_ALWAYS_INLINE void leave(struct side from, struct side to) {
     bnx_asan_switch_start(from.asan_fake, to.bottom, to.bytes);
     bnx_tsan_fiber_switch(to.tsan_fiber);
     switch_stacks(from.context, to.context);
+}
+
+/* A stack that was left for good. */
+static BNX_NOINLINE void free_dead(struct bnx_worker *worker) {
+    struct bnx_stack *dead = worker->carrier.switch_dead;
+    worker->carrier.switch_dead = NULL;
+    /* Its fiber ended in the middle of a call; the next task on this stack gets a new one. */
+    bnx_tsan_fiber_destroy(dead->tsan_fiber);
+    dead->tsan_fiber = NULL;
+    bnx_stack_free(&worker->stacks, dead);
 }
 
 /* After a switch, on the stack that was entered: lets go of what was left. own_fake is the entered
@@ -132,13 +142,8 @@ static inline void finish_switch(struct bnx_worker *worker, void *own_fake) {
             bnx_store_release(&prev->on_cpu, 0); /* T1: the last touch */
         }
     }
-    struct bnx_stack *dead = worker->carrier.switch_dead;
-    if (dead != NULL) {
-        worker->carrier.switch_dead = NULL;
-        /* Its fiber ended in the middle of a call; the next task on this stack gets a new one. */
-        bnx_tsan_fiber_destroy(dead->tsan_fiber);
-        dead->tsan_fiber = NULL;
-        bnx_stack_free(&worker->stacks, dead);
+    if (bnx_unlikely(worker->carrier.switch_dead != NULL)) {
+        free_dead(worker);
     }
 }
 
@@ -176,6 +181,7 @@ static void task_entry(void);
 static void prepare_start(struct bnx_task *task, struct bnx_stack *stack) {
     task->stack = stack;
     stack->asan_fake_stack = NULL;
+    bnx_store_relaxed(&stack->owner, (void *)task); /* for the crash report */
     bnx_context_init(&task->context, stack->top, task_entry);
 #if BNX_TSAN
     if (stack->tsan_fiber == NULL) {
@@ -228,13 +234,12 @@ static inline struct bnx_task *admit(struct bnx_worker *worker, void *item,
 }
 
 /* The task becomes the worker's current one; NULL: the loop takes over. */
-static void occupy(struct bnx_worker *worker, struct bnx_task *task) {
+static BNX_ALWAYS_INLINE void occupy(struct bnx_worker *worker, struct bnx_task *task) {
     bnx_store_release(&worker->current, task); /* W5 */
     if (task != NULL) {
         bnx_store_relaxed(&task->on_cpu, 1); /* we hold the task: nobody else resumes it */
         worker->budget = BNX_BUDGET;
         set_state(task, BNX_TASK_RUNNING);
-        bnx_store_relaxed(&task->stack->owner, (void *)task); /* for the crash report */
     }
 }
 
@@ -328,6 +333,14 @@ struct bnx_worker *bnx_task_park(struct bnx_task *self, enum bnx_wait_reason rea
     return worker;
 }
 
+/* Inlined where there is room and nobody to wake. */
+static inline void push_self(struct bnx_worker *worker, struct bnx_task *self) {
+    if (bnx_unlikely(BNX_FORCE_MIGRATE || bnx_idle_may_wake(&worker->runtime->idle) ||
+                     !bnx_runq_push(&worker->runq, self))) {
+        bnx_worker_push(worker, self);
+    }
+}
+
 void bnx_yield(void) {
     struct bnx_worker *worker = bnx_worker_current();
     struct bnx_task *self = worker != NULL ? worker->current : NULL;
@@ -341,7 +354,7 @@ void bnx_yield(void) {
         bnx_worker_flush(worker);
     }
     if (bnx_likely(bnx_task_is_ordinary(self))) {
-        bnx_worker_push(worker, self);
+        push_self(worker, self);
     } else {
         bnx_task_ready(self);
     }

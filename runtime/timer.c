@@ -11,6 +11,9 @@
 /* Timers touched in one hold of the service: a rescuer, and the owner, wait for it. */
 #define FIRE_BATCH 128
 
+#define TIMER_CROWD 4                         /* see timer.h */
+#define TIMER_REST_NS (4 * BNX_WHEEL_TICK_NS) /* as this */
+
 struct bnx_timer_node *bnx_timer_node_take(struct bnx_worker *worker) {
     int error = 0;
     return bnx_pool_get(&worker->runtime->timers, &worker->timers, &error);
@@ -153,15 +156,18 @@ void bnx_timers_fire(struct bnx_worker *worker) {
         return;
     }
     struct bnx_wheel_batch batch;
+    size_t fired = 0;
     do { /* ends: each round takes what is due by a fixed now */
         if (!bnx_service_try(worker)) {
             return; /* a rescuer fires them */
         }
-        (void)bnx_wheel_advance(&worker->wheel, worker->now_ns, FIRE_BATCH, &batch);
+        fired += bnx_wheel_advance(&worker->wheel, worker->now_ns, FIRE_BATCH, &batch);
         bnx_store_relaxed(&worker->wheel_next_ns, bnx_wheel_next_ns(&worker->wheel)); /* a hint */
         bnx_service_leave(worker);
         finish_batch(&batch);
     } while (batch.has_more);
+    bool is_crowd = fired >= TIMER_CROWD && !BNX_PLANT(timer_no_rest);
+    worker->timers_rest_ns = is_crowd ? bnx_clock_after(worker->now_ns, TIMER_REST_NS) : 0;
 }
 
 size_t bnx_timers_fire_for(struct bnx_worker *victim, uint64_t now_ns) {
@@ -177,5 +183,5 @@ uint64_t bnx_worker_timers_next(struct bnx_worker *worker) {
     uint64_t next_ns = bnx_wheel_next_ns(&worker->wheel);
     bnx_store_relaxed(&worker->wheel_next_ns, next_ns); /* for the watchdog */
     bnx_service_leave(worker);
-    return next_ns;
+    return next_ns > worker->timers_rest_ns ? next_ns : worker->timers_rest_ns;
 }

@@ -1,68 +1,81 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Timers of the user's own, with callbacks (bonxie/timer.h).
- *
- * Concepts
- *   deadline  one word: when the timer fires, 0 while it is not armed. An extend is a CAS of it,
- *             and takes no lock.
- *   node      the arming in some worker's wheel (timer.h); it is due at the deadline or earlier.
- *             When it comes up too early, for the deadline was put off, it is armed again. So a
- *             timer that is put off a thousand times touches the wheel once.
- *   callback  a kept task descriptor, taken by the create. A timer that fires while its callback
- *             runs has it called once more afterwards.
- *
- * Invariants (under the lock)
- *   deadline != 0  =>  node != NULL, and it comes up no later than the deadline, but for the moment
- *   in which the task of the last callback ends.
- *   A node belongs to who took it out of the timer: an expiry that finds another one there, or
- *   none, lets go of its own and does nothing; whoever took it out ends it and waits for that.
- *   is_running <=> the descriptor is queued or runs, and run_callback has not made its last look.
- *
- * Ordering
- *   U1 descriptor  the end of the callback's task sets DONE in its joiners (Q2 in waitq.h) -> who
- *                  uses or frees the descriptor next.
- *   All else is under the lock, or is the deadline: a number on its own, so its accesses are
- *   relaxed, and a CAS settles extend against expiry.
- */
-#include <bonxie/timer.h>
+/* Timers of the user's own, with callbacks (bonxie/timer.h); user_timer_pvt.h has the concepts. */
+#include "runtime/user_timer_pvt.h"
 
 #include "runtime/clock.h"
-#include "runtime/runtime_pvt.h"
 #include "runtime/scope_pvt.h"
 #include "runtime/sync_pvt.h"
-#include "runtime/timer.h"
-#include "runtime/waiter.h"
 #include "runtime/waitq.h"
 
 #include <errno.h>
 
-struct bnx_timer {
-    uint64_t deadline_ns;         /* rounded by the slack; 0 = not armed; extend by any thread */
-    struct bnx_lock lock;         /* guards what has no other comment */
-    bool is_fired;                /* since the last start; never with a period */
-    bool is_running;              /* see Invariants */
-    bool is_used;                 /* the descriptor has been queued at least once */
-    bool is_doomed;               /* destroyed by its own callback, which frees it */
-    struct bnx_waitable waitable; /* tells a timer from other handles; immutable */
-    struct bnx_runtime *runtime;  /* immutable */
-    struct bnx_task *task;        /* of the callback, or NULL; immutable */
-    void (*fn)(struct bnx_timer *timer, void *arg); /* immutable, and so the next four */
-    void *arg;
-    const char *name;
-    uint64_t period_ns;          /* 0 = it fires once */
-    uint64_t granule_ns;         /* deadlines are multiples of it; a power of two */
-    uint64_t due_ns;             /* the deadline before it was rounded: what a period adds to */
-    struct bnx_timer_node *node; /* see Invariants */
-    uint32_t fires_left;         /* firings while the callback ran, for which it is called again */
-    struct bnx_waiter_list waiters; /* who waits until it fires */
-    struct bnx_waiter_list enders;  /* who waits until the callback is over */
-};
-_Static_assert(offsetof(struct bnx_timer, waitable) == BNX_KIND_OFFSET, "bnx_kind reads it");
+/* Uses in a row that earn the favour: by the lock they cost some 2 us more than in favour, and a
+ * membarrier is 0.4 to 5. */
+#define FAVOUR_AFTER (BNX_SIM ? 2u : BNX_CAPACITY(256u, 2u))
 
 /* The calling worker if it is one of the timer's runtime: only then its pools and wheel serve. */
 static struct bnx_worker *worker_of(const struct bnx_timer *timer) {
     struct bnx_worker *worker = bnx_worker_current();
     return worker != NULL && worker->runtime == timer->runtime ? worker : NULL;
+}
+
+/* ---- Favour ---- */
+
+/* Returns the calling worker if the timer is in its favour; then leave_short must follow. */
+static inline struct bnx_worker *enter_short(struct bnx_timer *timer) {
+    struct bnx_worker *worker = bnx_worker_current();
+    /* relaxed: looked at again below, and only this worker stores its own address there */
+    if (worker == NULL || bnx_load_relaxed(&timer->favoured) != worker) {
+        return NULL;
+    }
+    bnx_store_light(&worker->timer_in_hand, timer);               /* U2 */
+    if (bnx_likely(bnx_load_light(&timer->favoured) == worker)) { /* U2 */
+        return worker;
+    }
+    bnx_store_release(&worker->timer_in_hand, NULL); /* U3 */
+    return NULL;
+}
+
+static inline void leave_short(struct bnx_worker *worker) {
+    bnx_store_release(&worker->timer_in_hand, NULL); /* U3 */
+}
+
+static BNX_COLD void take_favour(struct bnx_timer *timer, const struct bnx_worker *favoured) {
+    bnx_store_seq_cst(&timer->favoured, NULL); /* U2 */
+    if (BNX_PLANT(timer_takes_favour_at_once)) {
+        return;
+    }
+    bnx_heavy_barrier(); /* U2 */
+    int tries = 0;
+    /* Ends: after a dozen instructions of that worker. */
+    while (bnx_load_seq_cst(&favoured->timer_in_hand) == timer) { /* U2 U3 */
+        if (++tries % BNX_LOCK_PAUSES_MAX == 0) {
+            bnx_os.thread_yield();
+        }
+        bnx_pause();
+    }
+}
+
+/* Takes the lock for what changes deadline and node. */
+static void lock_to_change(struct bnx_timer *timer) {
+    bnx_lock_acquire(&timer->lock); /* L1 */
+    /* relaxed: changed under the lock alone */
+    struct bnx_worker *favoured = bnx_load_relaxed(&timer->favoured);
+    if (bnx_unlikely(favoured != NULL && favoured != bnx_worker_current())) {
+        take_favour(timer, favoured);
+    }
+}
+
+/* A start or a stop by the lock, and under it. worker as worker_of says. */
+static void count_use(struct bnx_timer *timer, struct bnx_worker *worker) {
+    if (timer->user != worker) {
+        timer->user = worker;
+        timer->uses = 0;
+    }
+    if (++timer->uses >= FAVOUR_AFTER && worker != NULL) {
+        timer->uses = 0;
+        bnx_store_relaxed(&timer->favoured, worker); /* relaxed: for others it is by the lock */
+    }
 }
 
 /* ---- A timer as a waitable ---- */
@@ -245,6 +258,8 @@ static uint64_t next_due(struct bnx_timer *timer, uint64_t fired_ns) {
 static void arm(struct bnx_timer *timer, struct bnx_timer_node *node, uint64_t deadline_ns) {
     struct bnx_worker *worker = worker_of(timer);
     timer->node = node;
+    /* It comes up with the first tick that is not before the deadline, and so do these. */
+    timer->serves_ns = ((deadline_ns - 1) & ~(BNX_WHEEL_TICK_NS - 1)) + 1;
     if (worker != NULL) {
         bnx_timer_node_start(worker, node, BNX_TIMER_CALL, timer, 0, deadline_ns);
         return;
@@ -263,6 +278,11 @@ static struct bnx_task *expire(struct bnx_timer *timer, struct bnx_timer_node *n
     uint64_t armed_ns = bnx_wheel_timer_deadline_ns(&node->timer);
     struct bnx_task *callback = NULL;
     uint64_t fired_ns;
+    if (bnx_load_relaxed(&timer->deadline_ns) == 0 && /* relaxed: no extend changes that */
+        !BNX_PLANT(timer_fires_stopped)) {
+        timer->node = NULL;
+        return NULL;
+    }
     if (is_ending(timer) && !BNX_PLANT(timer_reuses_running_task)) {
         bnx_wheel_timer_finish(&node->timer);
         arm(timer, node, bnx_clock_after(bnx_clock_now(), BNX_WHEEL_TICK_NS)); /* has ended then */
@@ -289,7 +309,7 @@ void bnx_timer_expire(struct bnx_timer_node *node) {
     struct bnx_wake_chain waiters;
     bnx_wake_chain_init(&waiters);
     bool is_in_use = false;
-    bnx_lock_acquire(&timer->lock); /* L1 */
+    lock_to_change(timer); /* L1 */
     bool is_ours = timer->node == node;
     if (is_ours || BNX_PLANT(timer_fires_stale_node)) {
         callback = expire(timer, node, &waiters);
@@ -312,6 +332,29 @@ static void end_node(struct bnx_timer *timer, struct bnx_timer_node *node) {
     if (node != NULL) {
         bnx_timer_node_end(worker_of(timer), node);
     }
+}
+
+/* The deadline becomes another one, 0: none. Returns whether there was one. Extends may run. */
+static inline int set_deadline(struct bnx_timer *timer, uint64_t deadline_ns) {
+    uint64_t before_ns =
+        bnx_load_relaxed(&timer->deadline_ns); /* relaxed: a number, and so below */
+    bnx_store_relaxed(&timer->deadline_ns, deadline_ns);
+    return before_ns != 0 ? 1 : 0;
+}
+
+/* A stop by the lock: no node is left either. */
+static BNX_NOINLINE int stop(struct bnx_timer *timer) {
+    if (bnx_runtime_is_forked(timer->runtime)) {
+        return 0;
+    }
+    lock_to_change(timer); /* L1 */
+    int was_armed = set_deadline(timer, 0);
+    struct bnx_timer_node *node = timer->node;
+    timer->node = NULL;
+    count_use(timer, worker_of(timer));
+    bnx_lock_release(&timer->lock); /* L1 */
+    end_node(timer, node);
+    return was_armed;
 }
 
 /* ---- Create and destroy ---- */
@@ -370,7 +413,7 @@ void bnx_timer_destroy(struct bnx_timer *timer) {
         return;
     }
     if (is_own_callback(timer)) {
-        (void)bnx_timer_stop(timer);
+        (void)stop(timer);
         bnx_lock_acquire(&timer->lock); /* L1 */
         timer->is_doomed = true;
         bnx_lock_release(&timer->lock); /* L1 */
@@ -387,38 +430,38 @@ void bnx_timer_destroy(struct bnx_timer *timer) {
 
 /* ---- Start, extend, stop ---- */
 
-/* Whether the node that is armed comes up in time for the deadline. Under the lock. */
-static bool is_served(const struct bnx_timer *timer, uint64_t deadline_ns) {
-    if (timer->node == NULL) {
-        return false;
-    }
-    uint64_t armed_ns = bnx_wheel_timer_deadline_ns(&timer->node->timer);
-    return armed_ns <= bnx_clock_after(deadline_ns, BNX_WHEEL_TICK_NS - 1);
+/* Whether the node that is armed comes up in time for the deadline. */
+static inline bool is_served(const struct bnx_timer *timer, uint64_t deadline_ns) {
+    return timer->node != NULL && deadline_ns >= timer->serves_ns;
 }
 
-int bnx_timer_start(struct bnx_timer *timer, uint64_t deadline_ns) {
+/* A start by the lock. */
+static BNX_NOINLINE int start(struct bnx_timer *timer, uint64_t deadline_ns, uint64_t rounded_ns) {
     if (bnx_runtime_is_forked(timer->runtime)) {
         return -ECHILD;
     }
-    uint64_t rounded_ns = round_up(timer, deadline_ns);
     struct bnx_worker *worker = worker_of(timer);
+    struct bnx_pool_cache *cache = worker != NULL ? &worker->timers : NULL;
     struct bnx_timer_node *spare = NULL;
     struct bnx_timer_node *old = NULL;
-    bnx_lock_acquire(&timer->lock); /* L1 */
-    if (!is_served(timer, rounded_ns)) {
-        bnx_lock_release(&timer->lock); /* L1: a pool may have to map memory */
-        int error = 0;
-        spare =
-            bnx_pool_get(&timer->runtime->timers, worker != NULL ? &worker->timers : NULL, &error);
+    int error = 0;
+    lock_to_change(timer); /* L1 */
+    if (!is_served(timer, rounded_ns) && (cache == NULL || cache->free == NULL)) {
+        bnx_lock_release(&timer->lock); /* L1: the pool may have to map memory */
+        spare = bnx_pool_get(&timer->runtime->timers, cache, &error);
         if (spare == NULL) {
             return error;
         }
-        bnx_lock_acquire(&timer->lock); /* L1 */
+        lock_to_change(timer); /* L1 */
     }
-    uint64_t before_ns = bnx_exchange_relaxed(&timer->deadline_ns, rounded_ns); /* a number */
+    int was_armed = set_deadline(timer, rounded_ns);
     timer->due_ns = deadline_ns;
     timer->is_fired = false;
-    if (spare != NULL && !is_served(timer, rounded_ns)) {
+    count_use(timer, worker);
+    if (!is_served(timer, rounded_ns)) {
+        if (spare == NULL) {
+            spare = bnx_pool_get(&timer->runtime->timers, cache, &error); /* the cache has one */
+        }
         old = timer->node;
         arm(timer, spare, rounded_ns);
         spare = NULL;
@@ -426,9 +469,24 @@ int bnx_timer_start(struct bnx_timer *timer, uint64_t deadline_ns) {
     bnx_lock_release(&timer->lock); /* L1 */
     end_node(timer, old);
     if (spare != NULL) {
-        bnx_pool_put(&timer->runtime->timers, worker != NULL ? &worker->timers : NULL, spare);
+        bnx_pool_put(&timer->runtime->timers, cache, spare);
     }
-    return before_ns != 0 ? 1 : 0;
+    return was_armed;
+}
+
+int bnx_timer_start(struct bnx_timer *timer, uint64_t deadline_ns) {
+    uint64_t rounded_ns = round_up(timer, deadline_ns);
+    struct bnx_worker *favoured = enter_short(timer);
+    if (favoured != NULL) {
+        if (bnx_likely(is_served(timer, rounded_ns))) {
+            int was_armed = set_deadline(timer, rounded_ns);
+            timer->due_ns = deadline_ns;
+            leave_short(favoured);
+            return was_armed;
+        }
+        leave_short(favoured);
+    }
+    return start(timer, deadline_ns, rounded_ns);
 }
 
 int bnx_timer_start_after(struct bnx_timer *timer, uint64_t ns) {
@@ -450,16 +508,13 @@ int bnx_timer_extend(struct bnx_timer *timer, uint64_t deadline_ns) {
 }
 
 int bnx_timer_stop(struct bnx_timer *timer) {
-    if (bnx_runtime_is_forked(timer->runtime)) {
-        return 0;
+    struct bnx_worker *favoured = enter_short(timer);
+    if (favoured != NULL) {
+        int was_armed = set_deadline(timer, 0);
+        leave_short(favoured);
+        return was_armed;
     }
-    bnx_lock_acquire(&timer->lock);                                    /* L1 */
-    uint64_t before_ns = bnx_exchange_relaxed(&timer->deadline_ns, 0); /* against extend */
-    struct bnx_timer_node *node = timer->node;
-    timer->node = NULL;
-    bnx_lock_release(&timer->lock); /* L1 */
-    end_node(timer, node);
-    return before_ns != 0 ? 1 : 0;
+    return stop(timer);
 }
 
 uint64_t bnx_timer_deadline(const struct bnx_timer *timer) {
@@ -507,7 +562,7 @@ int bnx_timer_cancel(struct bnx_timer *timer) {
     if (is_own_callback(timer)) {
         return -EDEADLK;
     }
-    int was_armed = bnx_timer_stop(timer);
+    int was_armed = stop(timer);
     if (timer->task != NULL && !BNX_PLANT(timer_cancel_waits_not)) {
         struct bnx_sleeper sleeper;
         bnx_sleeper_init(&sleeper);

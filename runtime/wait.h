@@ -60,6 +60,23 @@ static inline uint64_t bnx_wait_publish_always(struct bnx_task *self) {
     return sequence;
 }
 
+/** As bnx_wait_publish; *out_sequence receives the sequence number, whatever it returns. */
+static inline int bnx_wait_publish_numbered(struct bnx_task *self, uint64_t *out_sequence) {
+    bnx_scope_make_findable(self);
+    BNX_SUSPENSION(self); /* a cancel that comes now finds nobody waiting */
+    *out_sequence = bnx_wait_publish_always(self);
+    BNX_SUSPENSION(self); /* one that comes now claims it */
+    /* One look is enough, and it is this one: an earlier cancel is found as well. */
+    if (bnx_likely(!bnx_task_cancel_is_new(self)) || BNX_PLANT(wait_no_reread)) {
+        return 0;
+    }
+    int error = bnx_task_cancel_check_slow(self);
+    if (error == 0) {
+        return 0;
+    }
+    return bnx_wait_withdraw(self) ? error : 1;
+}
+
 /**
  * Begins a wait that wakers, cancels and timers may claim: publishes WAITING and only then looks at
  * the cancel state.
@@ -68,21 +85,8 @@ static inline uint64_t bnx_wait_publish_always(struct bnx_task *self) {
  * A waker needs bnx_wait_next_sequence, read before this call.
  */
 static inline int bnx_wait_publish(struct bnx_task *self) {
-    int error = bnx_task_cancel_check(self);
-    if (bnx_unlikely(error != 0)) {
-        return error;
-    }
-    bnx_scope_make_findable(self);
-    BNX_SUSPENSION(self); /* a cancel that comes now finds nobody waiting */
-    (void)bnx_wait_publish_always(self);
-    if (BNX_PLANT(wait_no_reread)) {
-        return 0;
-    }
-    error = bnx_task_cancel_check(self);
-    if (bnx_likely(error == 0)) {
-        return 0;
-    }
-    return bnx_wait_withdraw(self) ? error : 1;
+    uint64_t sequence;
+    return bnx_wait_publish_numbered(self, &sequence);
 }
 
 /**

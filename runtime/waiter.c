@@ -4,31 +4,13 @@
 
 #include <errno.h>
 
-static inline bool claim(struct bnx_sleeper *sleeper, struct bnx_waiter *waiter,
-                         struct bnx_wakee *out_wakee) {
-    struct bnx_task *task = sleeper->task;
-    if (bnx_likely(task != NULL)) {
-        if (!bnx_wait_claim(task, sleeper->sequence, BNX_WAKE)) {
-            return false;
-        }
-        out_wakee->task = task;
-    } else {
-        if (!bnx_thread_block_claim(sleeper->block, sleeper->sequence)) {
-            return false;
-        }
-        out_wakee->block = sleeper->block;
-    }
-    sleeper->winner = waiter;
-    return true;
-}
-
 bool bnx_waiter_claim(struct bnx_waiter *waiter, int result, struct bnx_wakee *out_wakee) {
     waiter->result = result;
     out_wakee->task = NULL;
     out_wakee->block = NULL;
     /* Spares the most common an indirect call. */
     if (bnx_likely(waiter->fire == bnx_sleeper_fire)) {
-        return claim(waiter->owner, waiter, out_wakee);
+        return bnx_sleeper_claim(waiter->owner, waiter, out_wakee);
     }
     return waiter->fire(waiter, out_wakee);
 }
@@ -42,15 +24,10 @@ void bnx_wakee_wake(const struct bnx_wakee *wakee) {
 }
 
 bool bnx_sleeper_fire(struct bnx_waiter *waiter, struct bnx_wakee *out_wakee) {
-    return claim(waiter->owner, waiter, out_wakee);
+    return bnx_sleeper_claim(waiter->owner, waiter, out_wakee);
 }
 
-bool bnx_sleeper_claim(struct bnx_sleeper *sleeper, struct bnx_waiter *waiter,
-                       struct bnx_wakee *out_wakee) {
-    return claim(sleeper, waiter, out_wakee);
-}
-
-static int begin_thread(struct bnx_sleeper *sleeper) {
+int bnx_sleeper_begin_thread(struct bnx_sleeper *sleeper) {
     if (sleeper->block == NULL) {
         sleeper->block = bnx_thread_block_take();
         if (sleeper->block == NULL) {
@@ -61,25 +38,10 @@ static int begin_thread(struct bnx_sleeper *sleeper) {
     return 0;
 }
 
-int bnx_sleeper_begin(struct bnx_sleeper *sleeper) {
-    struct bnx_task *task = sleeper->task;
-    sleeper->winner = NULL;
-    if (bnx_unlikely(task == NULL)) {
-        return begin_thread(sleeper);
-    }
-    int error = bnx_wait_publish(task);
-    if (bnx_unlikely(error < 0)) {
-        return error;
-    }
-    /* Relaxed: only the task bumps it. Nobody has the sleeper yet who could miss it. */
-    sleeper->sequence = BNX_WAIT_SEQUENCE(bnx_load_relaxed(&task->wait));
-    return 0; /* after a 1 too: a canceller has it already, which sleep will say */
-}
-
 int bnx_sleeper_begin_always(struct bnx_sleeper *sleeper) {
     sleeper->winner = NULL;
     if (sleeper->task == NULL) {
-        return begin_thread(sleeper);
+        return bnx_sleeper_begin_thread(sleeper);
     }
     sleeper->sequence = bnx_wait_publish_always(sleeper->task);
     return 0;

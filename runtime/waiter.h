@@ -66,14 +66,40 @@ static inline void bnx_waiter_init(struct bnx_waiter *waiter, struct bnx_sleeper
  * Returns false when it was claimed, or had given up, before. Any thread; the sleeper is known to
  * be there.
  */
-bool bnx_sleeper_claim(struct bnx_sleeper *sleeper, struct bnx_waiter *waiter,
-                       struct bnx_wakee *out_wakee);
+static inline bool bnx_sleeper_claim(struct bnx_sleeper *sleeper, struct bnx_waiter *waiter,
+                                     struct bnx_wakee *out_wakee) {
+    struct bnx_task *task = sleeper->task;
+    if (bnx_likely(task != NULL)) {
+        if (!bnx_wait_claim(task, sleeper->sequence, BNX_WAKE)) {
+            return false;
+        }
+        out_wakee->task = task;
+    } else {
+        if (!bnx_thread_block_claim(sleeper->block, sleeper->sequence)) {
+            return false;
+        }
+        out_wakee->block = sleeper->block;
+    }
+    sleeper->winner = waiter;
+    return true;
+}
+
+/** The begin of a thread's. Returns 0 or -ENOMEM. */
+int bnx_sleeper_begin_thread(struct bnx_sleeper *sleeper);
 
 /**
  * Publishes the wait. A fully ended wait may be followed by another begin of the same sleeper.
  * Returns 0; -ECANCELED or -ETIMEDOUT: refused, nothing was published; -ENOMEM (a thread).
  */
-int bnx_sleeper_begin(struct bnx_sleeper *sleeper);
+static inline int bnx_sleeper_begin(struct bnx_sleeper *sleeper) {
+    struct bnx_task *task = sleeper->task;
+    sleeper->winner = NULL;
+    if (bnx_unlikely(task == NULL)) {
+        return bnx_sleeper_begin_thread(sleeper);
+    }
+    int error = bnx_wait_publish_numbered(task, &sleeper->sequence);
+    return error < 0 ? error : 0; /* after a 1 a canceller has it already, which sleep will say */
+}
 
 /** As bnx_sleeper_begin for a wait that no cancel refuses; one may end it all the same. */
 int bnx_sleeper_begin_always(struct bnx_sleeper *sleeper);

@@ -15,7 +15,9 @@
  *   A stall is reported once, with the task that causes it: ten milliseconds of CPU time, or of
  *   sleep in a call. Waiting for a CPU is neither.
  *   The watchdog also stands behind two relaxed shortcuts of the scheduler: it wakes a worker when
- *   work is queued anywhere while one sleeps, and asks a worker to poll that has not for a round.
+ *   work stays queued anywhere while one sleeps, and asks a worker to poll that has not for a
+ *   round. While workers stall it glances at their queues more often: nobody is told of what a
+ *   task makes ready that computes for a millisecond, and it would wait for all of that.
  *   It sleeps while all workers do; who comes awake calls bnx_watchdog_kick. Before that it gives
  *   memory of free stacks back.
  *
@@ -39,8 +41,12 @@
 #include <string.h>
 
 #define ROUND_NS BNX_NS_PER_MS
+#define GLANCES 4                       /* a round, its own look included */
+#define SLOW_NS (10 * BNX_NS_PER_MS)    /* after a stall: another one is likely */
 #define BLOCKED_NS (10 * BNX_NS_PER_MS) /* without CPU use: blocked in a call, not preempted */
 #define REPORT_NS (10 * BNX_NS_PER_MS)
+#define LASTING_LOOKS 4              /* a runq that is not empty so often in a row lasts */
+#define NEXT_OLD_NS UINT64_C(200000) /* by a clock that is read between tasks only */
 #define ROUNDS_BEFORE_SLEEP                                                                        \
     20                   /* all parked for so many rounds: a busy server's pauses are shorter */
 #define TRIM_STACKS 4096 /* freed stacks whose memory is returned each time all sleep: some ms */
@@ -57,6 +63,9 @@ struct watch {
     uint64_t cpu_used_ns;  /* CPU time used in this stall */
     uint64_t cpu_since_ns; /* when that changed last */
     bool is_reported;
+    uint64_t slow_until_ns;    /* glanced at until then */
+    uint64_t glance_heartbeat; /* at the last look or glance */
+    uint32_t queued_looks;     /* in a row that have found something in its runq */
 };
 
 struct bnx_watchdog {
@@ -211,13 +220,30 @@ static void handle_stall(struct bnx_watchdog *watchdog, struct watch *watch, uin
     }
 }
 
-/* One look at one worker. Returns whether it is awake. */
+static void set_behind(struct bnx_worker *worker, bool is_behind) {
+    bool is_plain = BNX_PLANT(watchdog_never_behind);
+    if ((bnx_load_relaxed(&worker->is_behind) != 0) != is_behind && !is_plain) {
+        bnx_store_relaxed(&worker->is_behind, is_behind); /* a hint, and only ours */
+    }
+}
+
+/* Whether others should take from its runq however short that is. One that passes by may well have
+ * something there at a look: it is too much for it when that is never empty. */
+static void judge_runq(struct watch *watch, bool is_stalled) {
+    bool is_queued = bnx_runq_count(&watch->victim->runq) != 0;
+    watch->queued_looks = is_queued ? watch->queued_looks + 1 : 0;
+    set_behind(watch->victim, is_queued && (is_stalled || watch->queued_looks >= LASTING_LOOKS));
+}
+
+/* One look at one worker. Returns whether it is awake, or has been since the last look. */
 static bool look_at(struct bnx_watchdog *watchdog, struct watch *watch, uint64_t now_ns) {
     struct bnx_worker *worker = watch->victim;
     uint64_t heartbeat = bnx_load_relaxed(&worker->heartbeat); /* a hint, as are the next two */
     bool is_in_loop = bnx_load_relaxed(&worker->is_in_loop) != 0;
     uint64_t polls = bnx_load_relaxed(&worker->counters.polls);
-    if (heartbeat != watch->heartbeat || is_in_loop) {
+    bool has_ticked = heartbeat != watch->heartbeat;
+    judge_runq(watch, !has_ticked && !is_in_loop);
+    if (has_ticked || is_in_loop) {
         if (!is_in_loop && polls == watch->polls) {
             bnx_store_relaxed(&worker->poll_requested, 1); /* a hint */
         }
@@ -231,11 +257,34 @@ static bool look_at(struct bnx_watchdog *watchdog, struct watch *watch, uint64_t
     } else if (now_ns - watch->since_ns >= ROUND_NS) {
         handle_stall(watchdog, watch, now_ns);
     }
-    return !is_parked(watchdog->runtime, worker->index);
+    return has_ticked || !is_parked(watchdog->runtime, worker->index);
+}
+
+/* Whether the worker has something that another one should take. */
+static bool needs_help(const struct bnx_worker *worker, uint64_t now_ns) {
+    bool is_next = bnx_load_relaxed(&worker->next_slot) != NULL; /* hints, both */
+    bool is_old = bnx_load_relaxed(&worker->next_since_ns) + NEXT_OLD_NS <= now_ns;
+    return bnx_deque_count(&worker->deque) != 0 || (is_next && is_old) ||
+           (bnx_runq_count(&worker->runq) != 0 && !bnx_worker_is_short(worker));
+}
+
+/* Whether the worker has run the same task since the last glance and has something for others. */
+static bool has_left_behind(struct watch *watch) {
+    struct bnx_worker *worker = watch->victim;
+    uint64_t heartbeat = bnx_load_relaxed(&worker->heartbeat); /* hints, all of them */
+    bool is_same =
+        heartbeat == watch->glance_heartbeat && bnx_load_relaxed(&worker->is_in_loop) == 0;
+    bool is_queued = bnx_runq_count(&worker->runq) != 0;
+    watch->glance_heartbeat = heartbeat;
+    if (is_same && is_queued) {
+        set_behind(worker, true);
+    }
+    return is_same && (is_queued || bnx_load_relaxed(&worker->next_slot) != NULL);
 }
 
 /* Work in a queue that any worker may take, while one sleeps. */
-static void wake_for_queued(struct bnx_runtime *runtime) {
+static void wake_for_queued(struct bnx_watchdog *watchdog, uint64_t now_ns) {
+    struct bnx_runtime *runtime = watchdog->runtime;
     if (!bnx_idle_may_wake(&runtime->idle)) {
         return;
     }
@@ -244,14 +293,47 @@ static void wake_for_queued(struct bnx_runtime *runtime) {
         bnx_runtime_wake_one(runtime);
         return;
     }
+    bool is_wanted = false;
     for (uint32_t i = 0; i < runtime->worker_count; i++) {
-        struct bnx_worker *worker = &runtime->workers[i];
-        if (bnx_runq_count(&worker->runq) != 0 || bnx_deque_count(&worker->deque) != 0 ||
-            bnx_load_relaxed(&worker->next_slot) != NULL) { /* a hint */
-            bnx_runtime_wake_one(runtime);
-            return;
-        }
+        is_wanted |= needs_help(&runtime->workers[i], now_ns);
     }
+    if (is_wanted) {
+        bnx_runtime_wake_one(runtime);
+    }
+}
+
+static void glance(struct bnx_watchdog *watchdog) {
+    struct bnx_runtime *runtime = watchdog->runtime;
+    bool is_wanted = false;
+    for (uint32_t i = 0; i < runtime->worker_count; i++) {
+        is_wanted |= has_left_behind(&watchdog->watches[i]);
+    }
+    if (is_wanted && bnx_idle_may_wake(&runtime->idle)) {
+        bnx_runtime_wake_one(runtime);
+    }
+}
+
+/* The time until the next round: with glances while a worker stalls, or has lately, and another one
+ * has nothing to run: where all have, this thread would only take a CPU from them. */
+static void wait_for_round(struct bnx_watchdog *watchdog, uint64_t round_ns) {
+    struct bnx_runtime *runtime = watchdog->runtime;
+    bool is_any_slow = false;
+    bool is_any_free = false;
+    for (uint32_t i = 0; i < runtime->worker_count; i++) {
+        struct watch *watch = &watchdog->watches[i];
+        bool is_stalled = watch->since_ns != round_ns;
+        watch->slow_until_ns = is_stalled ? round_ns + SLOW_NS : watch->slow_until_ns;
+        watch->glance_heartbeat = watch->heartbeat;
+        is_any_slow = is_any_slow || watch->slow_until_ns > round_ns;
+        is_any_free = is_any_free || bnx_load_relaxed(&watch->victim->is_in_loop) != 0; /* a hint */
+    }
+    bool is_wanted = is_any_slow && is_any_free && !BNX_PLANT(watchdog_never_glances);
+    for (int i = 1; i < GLANCES && is_wanted; i++) {
+        uint64_t at_ns = round_ns + (uint64_t)i * (ROUND_NS / GLANCES);
+        (void)bnx_os.futex_wait(&watchdog->is_stopping, 0, at_ns);
+        glance(watchdog);
+    }
+    (void)bnx_os.futex_wait(&watchdog->is_stopping, 0, round_ns + ROUND_NS);
 }
 
 static bool all_parked(const struct bnx_runtime *runtime) {
@@ -287,13 +369,13 @@ static void watchdog_main(void *arg) {
         for (uint32_t i = 0; i < runtime->worker_count; i++) {
             is_any_awake |= look_at(watchdog, &watchdog->watches[i], now_ns);
         }
-        wake_for_queued(runtime);
+        wake_for_queued(watchdog, now_ns);
         quiet_rounds = is_any_awake ? 0 : quiet_rounds + 1;
         if (quiet_rounds >= ROUNDS_BEFORE_SLEEP && !BNX_PLANT(watchdog_never_sleeps)) {
             quiet_rounds = 0;
             sleep_until_kicked(watchdog);
         } else {
-            (void)bnx_os.futex_wait(&watchdog->is_stopping, 0, now_ns + ROUND_NS);
+            wait_for_round(watchdog, now_ns);
         }
     }
 }

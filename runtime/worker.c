@@ -14,6 +14,7 @@
 #define SPIN_NS_MAX BNX_SPIN_NS_FIRST
 #define SPIN_NS_MIN UINT64_C(1000)
 #define SPIN_PAUSES_PER_LOOK 8
+#define SLICE_NS_GRACE UINT64_C(1000)
 /* How long a guest keeps its host, at least a task longer: others wait for their turn there. */
 #define VISIT_NS BNX_NS_PER_MS
 
@@ -101,13 +102,21 @@ static void handle_messages(struct bnx_worker *worker) {
     }
 }
 
+/* A sample counts for twice the average at most: a worker that lost its CPU for a while has not had
+ * longer tasks. */
+static void note_slice(struct bnx_worker *worker, uint64_t slice_ns) {
+    uint64_t average_ns = bnx_load_relaxed(&worker->slice_ns); /* owner-written, a hint to others */
+    uint64_t most_ns = 2 * average_ns + SLICE_NS_GRACE;
+    slice_ns = slice_ns < most_ns ? slice_ns : most_ns;
+    bnx_store_relaxed(&worker->slice_ns, (3 * average_ns + slice_ns) / 4);
+}
+
 /* Asks the outside: completions, timers, messages. */
 static void poll_outside(struct bnx_worker *worker) {
     bnx_store_relaxed(&worker->poll_requested, 0); /* a hint */
     uint32_t ticks = worker->tick - worker->poll_tick;
     if (ticks != 0) {
-        uint64_t slice_ns = (bnx_clock_now() - worker->poll_ns) / ticks;
-        worker->slice_ns = (3 * worker->slice_ns + slice_ns) / 4;
+        note_slice(worker, (bnx_clock_now() - worker->poll_ns) / ticks);
     }
     worker->poll_tick = worker->tick;
     bnx_counter_bump(&worker->counters.polls);
@@ -116,18 +125,6 @@ static void poll_outside(struct bnx_worker *worker) {
     worker->poll_ns = worker->now_ns;
     bnx_timers_fire(worker);
     handle_messages(worker);
-}
-
-/* The worker has found work: it no longer searches. The last searcher that stops looks whether
- * there is more than it takes itself, because producers that saw it have woken nobody. */
-static void stop_searching(struct bnx_worker *worker) {
-    if (!worker->is_searching) {
-        return;
-    }
-    worker->is_searching = false;
-    if (bnx_idle_search_end(&worker->runtime->idle)) {
-        bnx_runtime_wake_one(worker->runtime);
-    }
 }
 
 /* What to run, from near to far. Every other visit begins with the global queue, so that it is
@@ -160,24 +157,42 @@ static void *find_batch(struct bnx_worker *worker) {
     return item;
 }
 
-bool bnx_worker_sees_work(const struct bnx_worker *worker) {
+/* Whether there is anything that all workers may take, or that the others have and do not keep. A
+ * short runq is left to its owner, who is awake with it (steal.c). */
+static bool sees_queued(const struct bnx_worker *worker, bool counts_own) {
     struct bnx_runtime *runtime = worker->runtime;
-    if (bnx_worker_has_messages(worker) || bnx_load_seq_cst(&runtime->global.count) != 0 || /* G1 */
-        (bnx_load_seq_cst(&runtime->lanes_used) != 0 && !BNX_PLANT(lane_no_recheck)) ||     /* G2 */
-        bnx_load_seq_cst(&runtime->phase) == BNX_PHASE_ENDING) {                            /* R1 */
-        return true;
-    }
-    if (worker->driver->ops->is_pending(worker->driver)) {
+    if (bnx_load_seq_cst(&runtime->global.count) != 0 ||                                /* G1 */
+        (bnx_load_seq_cst(&runtime->lanes_used) != 0 && !BNX_PLANT(lane_no_recheck))) { /* G2 */
         return true;
     }
     for (uint32_t i = 0; i < runtime->worker_count; i++) {
         struct bnx_worker *other = &runtime->workers[i];
-        if (!bnx_runq_is_empty_seq_cst(&other->runq) ||
-            !bnx_deque_is_empty_seq_cst(&other->deque)) {
+        bool is_all_counted = other == worker && counts_own;
+        if (!bnx_deque_is_empty_seq_cst(&other->deque) ||
+            (!bnx_runq_is_empty_seq_cst(&other->runq) &&
+             (is_all_counted || !bnx_worker_is_short(other)))) {
             return true;
         }
     }
     return false;
+}
+
+/* The worker has found work: it no longer searches. The last searcher that stops looks whether
+ * there is more than it takes itself, because producers that saw it have woken nobody (I2). */
+static void stop_searching(struct bnx_worker *worker) {
+    if (!worker->is_searching) {
+        return;
+    }
+    worker->is_searching = false;
+    if (bnx_idle_search_end(&worker->runtime->idle) && sees_queued(worker, false)) {
+        bnx_runtime_wake_one(worker->runtime);
+    }
+}
+
+bool bnx_worker_sees_work(const struct bnx_worker *worker) {
+    return bnx_worker_has_messages(worker) ||
+           bnx_load_seq_cst(&worker->runtime->phase) == BNX_PHASE_ENDING || /* R1 */
+           worker->driver->ops->is_pending(worker->driver) || sees_queued(worker, true);
 }
 
 /* Whether there is nothing to steal but from deques that the worker leaves alone (steal.c): it
@@ -186,12 +201,19 @@ static bool sees_only_deques(const struct bnx_worker *worker) {
     struct bnx_runtime *runtime = worker->runtime;
     bool is_any = false;
     for (uint32_t i = 0; i < runtime->worker_count; i++) {
-        if (bnx_runq_count(&runtime->workers[i].runq) != 0) {
+        const struct bnx_worker *other = &runtime->workers[i];
+        if (bnx_runq_count(&other->runq) != 0 && !bnx_worker_is_short(other)) {
             return false;
         }
-        is_any = is_any || bnx_deque_count(&runtime->workers[i].deque) != 0;
+        is_any = is_any || bnx_deque_count(&other->deque) != 0;
     }
     return is_any;
+}
+
+/* Whether it leaves a short runq to an owner who has not passed by since (steal.c). */
+static bool waits_for_owner(const struct bnx_worker *worker) {
+    return worker->is_searching && worker->eyed != NULL && worker->spin_ns >= SPIN_NS_MIN &&
+           bnx_load_relaxed(&worker->eyed->heartbeat) == worker->eyed_heartbeat; /* a hint */
 }
 
 /* Spins for a moment: completions that come within microseconds are cheaper awake than asleep. The
@@ -200,7 +222,11 @@ static bool spin(struct bnx_worker *worker) {
     struct bnx_runtime *runtime = worker->runtime;
     uint64_t now_ns = bnx_clock_now();
     uint64_t end_ns = now_ns + worker->spin_ns;
-    while (now_ns < end_ns || (now_ns < worker->raid_after_ns && sees_only_deques(worker))) {
+    while (now_ns < end_ns || (now_ns < worker->raid_after_ns && sees_only_deques(worker)) ||
+           waits_for_owner(worker)) {
+        if (waits_for_owner(worker) && now_ns >= worker->eyed_beat_ns + BNX_BACKLOG_NS) {
+            return true;
+        }
         for (int i = 0; i < SPIN_PAUSES_PER_LOOK; i++) {
             bnx_pause();
             if (worker->driver->ops->is_pending(worker->driver) ||
@@ -218,8 +244,8 @@ static bool spin(struct bnx_worker *worker) {
             return true;
         }
     }
-    if (runtime->spin_ns == 0 && worker->spin_ns > SPIN_NS_MIN) {
-        worker->spin_ns /= 2;
+    if (runtime->spin_ns == 0) {
+        worker->spin_ns = worker->spin_ns / 2 > SPIN_NS_MIN ? worker->spin_ns / 2 : SPIN_NS_MIN;
     }
     return false;
 }
@@ -257,7 +283,14 @@ static void sleep_now(struct bnx_worker *worker) {
  * loop again. */
 static void *rest(struct bnx_worker *worker) {
     struct bnx_runtime *runtime = worker->runtime;
-    worker->poll_tick = worker->tick; /* what follows is no task's time */
+    worker->poll_tick = worker->tick;                      /* what follows is no task's time */
+    if (worker->driver->ops->is_pending(worker->driver)) { /* its own before others' */
+        poll_outside(worker);
+        void *own = find_item(worker);
+        if (own != NULL) {
+            return own;
+        }
+    }
     if (!worker->is_searching && runtime->worker_count > 1) {
         worker->is_searching = bnx_idle_search_begin(&runtime->idle);
     }

@@ -40,16 +40,8 @@
 #include "runtime/wait.h"
 #include "runtime/wheel.h"
 
-/* A poll at the latest after so many ticks: a multiple of nothing, so that it does not beat with
- * the caller's own rounds. */
-#define BNX_TICKS_PER_POLL 61
-/* The clock is read every so many ticks (a read costs as much as two switches). */
-#define BNX_TICKS_PER_CLOCK 16
-#define BNX_POLL_INTERVAL_NS UINT64_C(100000)
 /* Operations of one slice that may complete at once before the task gives way. */
 #define BNX_BUDGET BNX_CAPACITY(128, 4)
-/* Slices after which a task that runs its children or forks inline gives way to others. */
-#define BNX_SLICES_MAX 16
 /* How often in a row the next slot is served before the runq gets its turn. */
 #define BNX_NEXT_STREAK_MAX 3
 /* The next slot is stolen only when it has waited longer: its owner is about to run it. */
@@ -71,8 +63,11 @@ enum bnx_share {
  * none: a loopback reply takes about 10. */
 #define BNX_SPIN_NS_FIRST UINT64_C(20000)
 
-/* A queue that its owner empties within this time needs no second worker. */
+/* A lane that is emptied within this time needs no second worker. */
 #define BNX_WAKE_COST_NS UINT64_C(10000)
+/* A runq that its owner empties within this time needs none either: what has run before has its
+ * memory in that CPU's cache, and its connection in that CPU's queues (steal.c). */
+#define BNX_BACKLOG_NS UINT64_C(50000)
 
 /* Same CPU (more workers than CPUs), SMT sibling, same cache, same node, remote. */
 #define BNX_STEAL_TIERS 5
@@ -117,6 +112,8 @@ struct bnx_worker {
     uint32_t index;               /* immutable after init */
     uint32_t tick;                /* ticks since start, wraps */
     uint32_t poll_tick;           /* tick of the last poll */
+    uint32_t poll_since;          /* a poll is due at so many ticks after it */
+    uint32_t look_since;          /* and a look at the clock at so many */
     int32_t budget;               /* what is left of the current slice */
     uint32_t slices_kept;         /* slices that a task went on with although others may be ready */
     uint32_t next_streak;         /* times in a row that the next slot was served */
@@ -125,8 +122,8 @@ struct bnx_worker {
     uint32_t batch_passed;        /* times that BATCH, which may wait, was passed over */
     bool is_searching;            /* counted in idle.searching */
     uint64_t now_ns;              /* the clock as last read */
-    uint64_t slice_ns;            /* how long a tick takes on average, a moving one */
     uint64_t poll_ns;             /* clock of the last poll */
+    uint64_t timers_rest_ns;      /* it sleeps until then at least, as far as timers go; timer.h */
     uint64_t id_next;             /* id of the next task spawned here; steps by worker_count */
     struct bnx_pool_cache tasks;  /* free descriptors */
     struct bnx_pool_cache timers; /* free timer nodes */
@@ -141,6 +138,9 @@ struct bnx_worker {
     uint64_t loot_ns;             /* when that was */
     uint64_t raid_pause_ns;       /* how long deques were last left alone; 0: they are not */
     uint64_t raid_after_ns;       /* until when */
+    struct bnx_worker *eyed;      /* whose short runq it leaves alone, or NULL; steal.c */
+    uint64_t eyed_heartbeat;      /* as last seen there */
+    uint64_t eyed_beat_ns;        /* when that was new */
     struct {
         void *first;
         void *last;
@@ -153,12 +153,17 @@ struct bnx_worker {
     BNX_APART uint64_t heartbeat; /* ticks, for the watchdog; relaxed */
     void *next_slot;              /* the item made ready last; W1 */
     uint64_t next_since_ns;       /* when; relaxed, a hint for thieves */
+    uint64_t slice_ns;            /* how long a tick takes on average, a moving one; relaxed */
+    uint32_t fresh_from;          /* indices in runq: what lies between them has not run yet; */
+    uint32_t fresh_until;         /* relaxed, hints */
     uint32_t is_in_loop;          /* 1 while the loop runs, not a task; relaxed, for the watchdog */
     uint32_t tid;                 /* immutable after start */
+    const void *timer_in_hand;    /* a timer that it uses without the lock; user_timer_pvt.h */
 
     /* Others write, owner reads. */
     BNX_APART uint32_t poll_requested; /* the watchdog asks for a poll; relaxed, a hint */
     uint32_t share_asked;              /* enum bnx_share; relaxed, a hint */
+    uint32_t is_behind;                /* its runq needs others, says the watchdog; relaxed */
     uint32_t is_signalled;             /* a rescue signal is on its way; X2 in rescue.h */
     uint32_t is_live;                  /* the thread takes rescue signals; X1 in rescue.h */
     uint32_t rescuer;                  /* a rescuer wants or holds the service; W2 W3 */
@@ -199,7 +204,7 @@ bool bnx_worker_visit(struct bnx_worker *worker);
 /** It counts as parked from now on; the last look (sees_work) must follow. Context: as above. */
 void bnx_worker_visit_end(struct bnx_worker *worker);
 
-/** True when anything anywhere could be run by this worker: the parker's last look (I1, I2). */
+/** True when there is anything that this worker would run: the parker's last look (I1, I2). */
 bool bnx_worker_sees_work(const struct bnx_worker *worker);
 
 /** The worker's thread: runs until the runtime says that no task is left and it may end. */
@@ -303,6 +308,9 @@ static inline void bnx_worker_spend(struct bnx_worker *worker) {
 
 /** Steals an item for the worker; NULL: nothing found. (steal.c) */
 void *bnx_worker_steal(struct bnx_worker *worker);
+
+/** Whether others leave what waits in its runq to it: a hint. Any thread. (steal.c) */
+bool bnx_worker_is_short(const struct bnx_worker *worker);
 
 /** Fills victims and tier_end from the topology. Before the workers start. (steal.c) */
 void bnx_worker_rank_victims(struct bnx_worker *worker);

@@ -101,7 +101,8 @@ def scaled_sides(raw, work, workers):
         return []
     factors = {}
     if known.reference:
-        now = side_of(raw, f"{known.reference} {known.work} {workers}", known.reference, "wall")
+        reference = rows.reference_side(known, workers)
+        now = side_of(raw, f"{reference} {known.work} {workers}", reference, "wall")
         there = known.there.get(workers)
         factors = {at: value / there for at, value in now.values.items()} if there else {}
     sides = []
@@ -183,8 +184,9 @@ def row_result(raw, row, workers):
     bench = row.ours.format(w=workers)
     ours = side_of(raw, f"bonxie {bench}", "bonxie", row.value, row.scale)
     again = side_of(raw, f"again {bench}", "again", row.value, row.scale)
-    others = [side_of(raw, f"{peer['name']} {row.work} {workers}", peer["name"], row.peer_value)
-              for peer in raw["peers"] if row.work]
+    names = [peer["name"] for peer in raw["peers"]] + list(rows.FLAVOURS)
+    others = [side_of(raw, f"{name} {row.work} {workers}", name, row.peer_value)
+              for name in names if row.work]
     others = [side for side in others if is_there(side)] + scaled_sides(raw, row.work, workers)
     result = Result(f"{row.name}.{workers}", row.group, row.title, workers, row.unit,
                     [ours, *others], floor=floor_of(ours, again))

@@ -133,25 +133,27 @@ def is_wanted(options, name, is_slow=False):
 
 
 def peers_wanted(options, record):
-    """[(block, peer, work, workers, time-out)] of what the built peers list."""
+    """[(block, competitor, work, workers, time-out)] of what the built peers list."""
     wanted = {}
     for peer in record.head["peers"]:
         works = programs.peer_works(options.bin, peer["name"]) if peer["state"] == "built" else {}
         for row in rows.ROWS:
             if not row.work or not is_wanted(options, row.name, row.is_slow):
                 continue
-            for work in works_of(row, peer["name"]):
-                for workers in set(row.workers) & set(works.get(work, ())):
-                    key = (peer["name"], work, workers)
-                    wanted[key] = ((row.work, workers), *key, row.timeout_s)
+            for key in sides_of(row, peer["name"]):
+                if key[2] in works.get(key[1], ()):
+                    wanted[key] = ((row.work, key[2]), *key, row.timeout_s)
     return list(wanted.values())
 
 
-def works_of(row, peer):
-    """What a peer does for a row: the same, and what others are scaled by."""
+def sides_of(row, peer):
+    """[(competitor, work, workers)] of a peer in a row: the same work, and what scales others."""
+    found = [(peer, row.work, workers) for workers in row.workers]
     known = rows.ELSEWHERE.get(row.work)
-    is_scale = known is not None and known.reference == peer
-    return dict.fromkeys([row.work, known.work] if is_scale else [row.work])
+    if known is not None and known.reference == peer:
+        found += [(rows.reference_side(known, workers), known.work, workers)
+                  for workers in row.workers if workers in known.there]
+    return found
 
 
 class Attempt:
@@ -176,11 +178,13 @@ def attempts_make(options, record):
             cell = record.cell(f"{side} {name}", side=side)
             attempts.append(Attempt(f"{side} {name}", block, cell, command, programs.bench,
                                     timeout_s, False))
-    for block, peer, work, workers, timeout_s in peers_wanted(options, record):
+    for block, side, work, workers, timeout_s in peers_wanted(options, record):
         timeout_s = QUICK_TIMEOUT_S if options.quick else timeout_s
-        command = programs.peer_command(options.bin, peer, work, workers, options.seconds)
-        cell = record.cell(f"{peer} {work} {workers}", side=peer)
-        attempts.append(Attempt(f"{peer} {work} {workers}", block, cell, command, programs.peer,
+        peer, before = rows.FLAVOURS.get(side, (side, ()))
+        command = [*before,
+                   *programs.peer_command(options.bin, peer, work, workers, options.seconds)]
+        cell = record.cell(f"{side} {work} {workers}", side=side)
+        attempts.append(Attempt(f"{side} {work} {workers}", block, cell, command, programs.peer,
                                 timeout_s, True))
     return attempts
 

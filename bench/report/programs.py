@@ -76,7 +76,8 @@ def peer(command, timeout_s):
         wall, cpu, operations = float(words[0]), float(words[1]), int(words[2])
     except (IndexError, ValueError):
         raise Failed("says " + (" ".join(words)[:80] or "nothing")) from None
-    return {"wall": wall, "cpu": cpu, "operations": operations}
+    tail = {"tail": float(words[4])} if len(words) > 4 else {}
+    return {"wall": wall, "cpu": cpu, "operations": operations, **tail}
 
 
 def peer_works(bin_dir, name):

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""Makes the report of what measure.py has written: report.py RAW_JSON DIRECTORY.
+"""Makes the report of what measure.py has written: report.py RAW_JSON DIRECTORY. And
+report.py --table RAW_JSON prints the targets and what was reached, as Markdown.
 
 index.html is complete in itself; report.txt says the same in text; each chart is a PNG as well
 where matplotlib is installed.
@@ -48,8 +49,12 @@ def main(arguments):
     if len(arguments) != 2:
         print(__doc__, file=sys.stderr)
         return 2
-    with open(arguments[0], encoding="utf-8") as file:
+    is_table = arguments[0] == "--table"
+    with open(arguments[1 if is_table else 0], encoding="utf-8") as file:
         raw = json.load(file)
+    if is_table:
+        print(twin.table(raw, assess.assess(raw)))
+        return 0
     results = make(raw, arguments[1])
     print(twin.summary(results))
     print(os.path.join(arguments[1], "index.html"))

@@ -31,7 +31,7 @@ class Row:
     work: str = ""  # the peers' name of it; "" = peers have none
     workers: tuple = (1, 2)
     value: str = "real_time"  # what is compared: a time or a counter of our row
-    peer_value: str = "wall"  # and of the peers': wall or cpu
+    peer_value: str = "wall"  # and of the peers': wall, cpu or tail
     unit: str = "ns"
     scale: float = 1  # our value is multiplied by it, to have the unit
     targets: tuple = ()
@@ -129,9 +129,13 @@ ROWS = (
     Row("stall_64", WAKES, "p99 of an echo beside tasks of 10 ms that need 64 % of a CPU",
         "BM_StallLoad/64", "stall_64", workers=(2,), value="p99_us", scale=1e3,
         targets=(Target(0.25, ("tokio",)),)),
+    Row("stall_64_tail", WAKES, "p99.9 of an echo beside such tasks, 64 %", "BM_StallLoad/64",
+        "stall_64", workers=(2,), value="p99.9_us", peer_value="tail", scale=1e3),
     Row("stall_160", WAKES, "p99 of an echo beside tasks of 10 ms that need 160 % of a CPU",
         "BM_StallLoad/160", "stall_160", workers=(2,), value="p99_us", scale=1e3,
         targets=(Target(0.25, ("tokio",)),)),
+    Row("stall_160_tail", WAKES, "p99.9 of an echo beside such tasks, 160 %", "BM_StallLoad/160",
+        "stall_160", workers=(2,), value="p99.9_us", peer_value="tail", scale=1e3),
     Row("idle_task", MEMORY, "resident bytes of a parked task, 64K stack class",
         "BM_IdleTaskMemory/100000", "idle_task", workers=(1,), value="bytes_parked", unit="bytes"),
 )
@@ -180,7 +184,7 @@ class Elsewhere:
     """Figures of another machine of this kind, all of one sitting. They are multiplied by what the
     reference costs now over what it cost there; with no reference they are taken as they are."""
 
-    reference: str  # a peer that is measured here as well
+    reference: str  # a peer that is measured here as well; see reference_side
     work: str  # its work here
     there: dict  # workers -> its figure there
     peers: dict  # name -> workers -> figure there
@@ -189,7 +193,17 @@ class Elsewhere:
 ELSEWHERE_SOURCE = (
     "Measured on another machine of this kind (2 vCPU guest, Debian 12, Linux 6.18), medians of "
     "five or six alternating runs of one sitting, in nanoseconds; here multiplied by (Tokio 1.24 "
-    "now / Tokio 1.24 there), fork and join by oneTBB's. Bytes are as they were.")
+    "now / Tokio 1.24 there), fork and join by oneTBB's. Tokio there was multi_thread on one "
+    "worker too, so that the one here is tokio-multi, not the faster current_thread. Bytes are as "
+    "they were.")
+
+# Another way to run a peer, a competitor of its own: name -> (peer, the words before its command).
+FLAVOURS = {"tokio-multi": ("tokio", ("env", "PEER_TOKIO_MULTI_THREAD=1"))}
+
+
+def reference_side(known, workers):
+    """Which competitor has a reference's part: the flavour that was measured there."""
+    return "tokio-multi" if known.reference == "tokio" and workers == 1 else known.reference
 
 
 def _pair(one, two=None):
@@ -234,8 +248,6 @@ ELSEWHERE = {
         "toomanycooks": _pair(36.9, 20.4)}),
     "timer_arm": Elsewhere("tokio", "timer_arm", _pair(245), {"bthread": _pair(193)}),
     "timer_arm_1m": Elsewhere("tokio", "timer_arm_1m", _pair(427), {"bthread": _pair(173)}),
-    # 100,000 sleepers there.
-    "sleep_1m": Elsewhere("tokio", "sleep_1m", _pair(2589), {"libfiber": _pair(5784)}),
     "wake_hot": Elsewhere("tokio", "wake_hot", {2: 4700}, {"bthread": {2: 1500}}),
     "wake_parked": Elsewhere("tokio", "wake_parked", {2: 19400}, {"bthread": {2: 3100}}),
     "bounce": Elsewhere("tokio", "bounce", {2: 10000}, {"photon": {2: 10200}}),

@@ -162,3 +162,25 @@ def _table(results):
         words = (word.ljust(width) for word, width in zip(line, [*widths, 0]))
         found.append("  ".join(words).rstrip())
     return [*found, ""]
+
+
+# ---- The targets alone, in Markdown ----
+
+
+def table(raw, results):
+    """A line for each target: what the limit is and what was reached."""
+    lines = [f"Measured {raw['begin']['time']}, commit {raw['build']['commit'][:12]}, by "
+             f"`{raw['command']}`; {summary(results)}.", "",
+             "| work | bonxie | target | reached | |", "|---|---|---|---|---|"]
+    for result in results:
+        for one in result.checks:
+            lines.append("| " + " | ".join((
+                title(result), value(result, result.ours), one.text, _reached(result, one),
+                f"**{one.state}**" if one.state == assess.MISSED else one.state)) + " |")
+    return "\n".join(lines)
+
+
+def _reached(result, one):
+    if one.ratio is not None:
+        return ratio(one.ratio) + (", scaled" if one.is_scaled else "")
+    return "nothing to compare with" if one.state == assess.OPEN else value(result, result.ours)

@@ -42,6 +42,7 @@
 #include <unistd.h>
 
 #define NS_PER_S UINT64_C(1000000000)
+#define QUIETS_PER_DRAIN 4 /* who says nothing that long says nothing more */
 #define LISTENERS_MAX 8
 /* Of an answer that its reader does not take, so much at most waits in the kernel. 200 slow readers
  * of a file of 1 MiB held 751 MiB there without it, 30 with it, at the same CPU for a quick one. */
@@ -256,7 +257,9 @@ int main(int argc, char **argv) {
          &patience_seconds},
         {"idle", "SECONDS", "How long a connection may say nothing between requests (60).", NULL,
          &idle_seconds},
-        {"drain", "SECONDS", "To answer what has come, at the end (2).", NULL, &drain_seconds},
+        {"drain", "SECONDS",
+         "To answer what has come, at the end; a quarter of that for a quiet peer (2).", NULL,
+         &drain_seconds},
         {"replace", "PID", "The httpd to end when this one listens; SIGUSR2 gives it (none).", NULL,
          &server.predecessor},
         {NULL, NULL, NULL, NULL, NULL},
@@ -275,6 +278,7 @@ int main(int argc, char **argv) {
     server.service.patience_ns = patience_seconds * NS_PER_S;
     server.service.idle_ns = idle_seconds * NS_PER_S;
     server.drain_ns = drain_seconds * NS_PER_S;
+    server.service.quiet_ns = server.drain_ns / QUIETS_PER_DRAIN;
     options.grace_ns = server.drain_ns + NS_PER_S;
     server.successor = successor_make(argc, argv);
     if (server.successor == NULL) {

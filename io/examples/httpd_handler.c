@@ -12,13 +12,11 @@
 #include <sys/socket.h>
 
 #define NS_PER_S UINT64_C(1000000000)
-#define SILENCE_NS (2 * NS_PER_S)      /* of an awake connection: then it sleeps */
-#define PROGRESS_BYTES 4096            /* of a body or an answer, within one window */
-#define SEND_PATIENCES 3               /* in the window of an answer */
-#define QUIET_NS (NS_PER_S / 2)        /* draining: for a peer that owes nothing to say something */
-#define LINGER_NS (1 * NS_PER_S)       /* for an error's answer to be taken */
-#define DRAIN_LINGER_NS (NS_PER_S / 2) /* for the last answer of a drain */
-#define LINGER_BYTES_MAX (1u << 20)    /* of what the peer still sends then */
+#define SILENCE_NS (2 * NS_PER_S)   /* of an awake connection: then it sleeps */
+#define PROGRESS_BYTES 4096         /* of a body or an answer, within one window */
+#define SEND_PATIENCES 3            /* in the window of an answer */
+#define LINGER_NS (1 * NS_PER_S)    /* for an error's answer to be taken */
+#define LINGER_BYTES_MAX (1u << 20) /* of what the peer still sends then */
 
 enum outcome {
     OUTCOME_END = 0,   /* the last answer is sent, or the peer has ended */
@@ -43,8 +41,8 @@ struct window {
 
 struct session {
     const struct bnx_httpd_service *service;
-    uint64_t quiet_ns; /* draining: when a peer that says nothing is given up; else 0 */
-    bool sends_slowly; /* the answer on its way had to wait for the peer */
+    uint64_t quiet_until_ns; /* draining: when a peer that says nothing is given up; else 0 */
+    bool sends_slowly;       /* the answer on its way had to wait for the peer */
     struct window window;
     struct bnx_httpd_connection connection;
 };
@@ -77,8 +75,9 @@ static int window_open(struct session *session, enum window_kind kind) {
         return 0;
     }
     struct bnx_scope_options options = {.deadline_ns = bnx_now() + lengths_ns[kind]};
-    if (session->quiet_ns != 0 && kind != WINDOW_SEND && options.deadline_ns > session->quiet_ns) {
-        options.deadline_ns = session->quiet_ns;
+    bool is_quiet_longer = kind != WINDOW_IDLE && options.deadline_ns < session->quiet_until_ns;
+    if (session->quiet_until_ns != 0 && kind != WINDOW_SEND && !is_quiet_longer) {
+        options.deadline_ns = session->quiet_until_ns;
     }
     int error = bnx_scope_open(&window->scope, &options);
     if (error == 0) {
@@ -93,7 +92,7 @@ static int window_open(struct session *session, enum window_kind kind) {
 static enum window_kind window_for(struct session *session, enum bnx_httpd_want want) {
     const struct bnx_httpd_connection *connection = &session->connection;
     if (want != BNX_HTTPD_RECEIVE) {
-        return session->sends_slowly || session->quiet_ns != 0 ? WINDOW_SEND : WINDOW_IDLE;
+        return session->sends_slowly || session->quiet_until_ns != 0 ? WINDOW_SEND : WINDOW_IDLE;
     }
     session->sends_slowly = false;
     if (connection->is_draining && !connection->is_dry) {
@@ -155,7 +154,7 @@ static int time_out(struct session *session, enum bnx_httpd_want want, enum wind
     struct bnx_httpd_connection *connection = &session->connection;
     window_close(&session->window);
     if (kind == WINDOW_IDLE && want == BNX_HTTPD_RECEIVE) {
-        return session->quiet_ns == 0 ? OUTCOME_SILENT : -ETIMEDOUT;
+        return session->quiet_until_ns == 0 ? OUTCOME_SILENT : -ETIMEDOUT;
     }
     if (kind == WINDOW_IDLE) {
         session->sends_slowly = true;
@@ -221,12 +220,12 @@ static void drain(struct session *session) {
     if (bnx_scope_open(&scope, &options) != 0) {
         return;
     }
-    session->quiet_ns = bnx_now() + QUIET_NS;
+    session->quiet_until_ns = bnx_now() + session->service->quiet_ns;
     session->connection.is_draining = true;
     int result = exchange(session);
     window_close(&session->window);
     if (result == OUTCOME_END) {
-        linger(&session->connection, DRAIN_LINGER_NS);
+        linger(&session->connection, session->service->quiet_ns);
     }
     (void)bnx_scope_close(&scope);
 }
@@ -264,7 +263,7 @@ static int sleep_silently(struct session *session) {
 int bnx_httpd_handle(int fd, void *arg) {
     struct session session;
     session.service = arg;
-    session.quiet_ns = 0;
+    session.quiet_until_ns = 0;
     session.sends_slowly = false;
     session.window.kind = WINDOW_NONE;
     bnx_httpd_init(&session.connection, &session.service->site, fd);

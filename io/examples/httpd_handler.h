@@ -17,8 +17,8 @@
  *       shield:
  *       1  it reads until the socket is dry and answers each complete request, the last one with
  *          "Connection: close";
- *       2  without an unanswered request the connection stays open for half a second: a client that
- *          sends at once the next request after each answer, as keep-alive clients do, gets an
+ *       2  without an unanswered request the connection stays open for the quiet time: a client
+ *          that sends at once the next request after each answer, as keep-alive clients do, gets an
  *          answer that says close instead of a reset, which it would have to guess the meaning of;
  *       3  after the last answer our side is shut down and the peer's bytes are read until its end,
  *          for a close with unread bytes is a reset that may destroy the answer on its way.
@@ -32,7 +32,9 @@
 struct bnx_httpd_service {
     struct bnx_httpd_site site;
     uint64_t patience_ns;
-    uint64_t idle_ns; /* between requests */
+    uint64_t idle_ns;  /* between requests */
+    uint64_t quiet_ns; /* draining: for a peer that owes nothing to say something, and for the last
+                        * answer to be taken */
 };
 
 /**

@@ -101,6 +101,10 @@ static void end_after_signals(void *arg) {
     while (bnx_load_acquire(&profile.handled) < wanted) {
         bnx_os.thread_yield();
     }
+    uint64_t before = bnx_load_acquire(&traffic->trips);
+    while (bnx_load_acquire(&traffic->trips) == before) { /* ends: the traffic goes on */
+        bnx_os.thread_yield();
+    }
     bnx_store_release(&traffic->is_over, 1);
 }
 
@@ -140,7 +144,6 @@ TEST(signal_safe, "signal.safe") {
     CHECK_EQ(setitimer(ITIMER_PROF, &interval, NULL), 0);
     sched_thread_join(&ender);
     CHECK_EQ(profile.on_worker, 0);
-    CHECK(traffic.trips > 0);
     traffic_close(&traffic);
 }
 

@@ -123,7 +123,7 @@ class Verdicts(unittest.TestCase):
                          [("≤ 0.7× libuv", assess.MISSED), ("≤ 0.1× go or tokio", assess.OPEN)])
 
     def test_scaled(self):
-        """neco took 128 where Tokio took 241, and Tokio takes 241 here."""
+        """neco took 128 where Tokio took 241, and that flavour of Tokio takes 241 here."""
         result = self.results["spawn_join.1"]
         self.assertEqual((result.best.name, result.best.is_scaled), ("neco", True))
         self.assertAlmostEqual(result.best.median, 128, delta=3)
@@ -133,10 +133,22 @@ class Verdicts(unittest.TestCase):
 
     def test_scale_follows_the_reference(self):
         raw = copy.deepcopy(self.raw)
+        for sample in raw["cells"]["tokio-multi spawn_join 1"]["samples"]:
+            sample["wall"] *= 1.25
+        more = results_of(raw)["spawn_join.1"].best.median
+        self.assertAlmostEqual(more, 1.25 * self.results["spawn_join.1"].best.median)
+
+    def test_scale_is_of_the_flavour_measured_there(self):
+        """On one worker the current_thread flavour scales nothing; it is a competitor."""
+        raw = copy.deepcopy(self.raw)
         for sample in raw["cells"]["tokio spawn_join 1"]["samples"]:
             sample["wall"] *= 2
-        twice = results_of(raw)["spawn_join.1"].best.median
-        self.assertAlmostEqual(twice, 2 * self.results["spawn_join.1"].best.median)
+        result = results_of(raw)["spawn_join.1"]
+        self.assertEqual(result.best.median, self.results["spawn_join.1"].best.median)
+        self.assertLessEqual({"tokio", "tokio-multi"}, {side.name for side in result.sides})
+        del raw["cells"]["tokio-multi spawn_join 1"]
+        sides = results_of(raw)["spawn_join.1"].sides
+        self.assertFalse([side.name for side in sides if side.is_scaled])
 
     def test_without_reference_nothing_is_scaled(self):
         """oneTBB is not there: libfork and citor have no figure, the target stays open."""
@@ -262,6 +274,16 @@ class Page(unittest.TestCase):
                      "left out: no nginx", "arm and cancel a timer, 1 worker: 1.3"):
             self.assertIn(said, text)
 
+    def test_table_has_a_line_for_each_target(self):
+        results = assess.assess(self.raw)
+        lines = twin.table(self.raw, results).split("\n")
+        self.assertEqual(len(lines), 4 + sum(len(result.checks) for result in results))
+        self.assertTrue(all(line.count("|") == 6 for line in lines[2:]))
+        missed = [line for line in lines if line.endswith("| **MISSED** |")]
+        self.assertEqual(len(missed), len(assess.missed(results)))
+        self.assertTrue(any(line.startswith("| arm and cancel a timer, 1 worker | 30") and
+                            "| ≤ 0.7× libuv | 1.3" in line for line in missed))
+
     def test_nothing_measured_is_a_report_too(self):
         raw = {**self.raw, "cells": {}}
         tree = xml.etree.ElementTree.fromstring(page.html_of(raw, assess.assess(raw), []))
@@ -382,6 +404,33 @@ class Measuring(unittest.TestCase):
         self.assertEqual((raw["seed"], raw["rounds"]), (5, {"rows": [3, 3]}))
         result = results_of(raw)["mutex_1.1"]
         self.assertEqual((result.best.name, result.verdict), ("good", stats.LOSS))
+
+
+    def test_scaling_flavour_is_measured(self):
+        """Of Tokio on one worker both flavours, on two the one that there is."""
+        row = next(row for row in rows.ROWS if row.name == "mpmc")
+        self.assertEqual(measure.sides_of(row, "tokio"), [
+            ("tokio", "mpmc", 1), ("tokio", "mpmc", 2), ("tokio-multi", "mpmc_mutex", 1),
+            ("tokio", "mpmc_mutex", 2)])
+        self.assertEqual(measure.sides_of(row, "go"), [("go", "mpmc", 1), ("go", "mpmc", 2)])
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "peer-tokio")
+            with open(path, "w", encoding="utf-8") as file:
+                file.write('#!/bin/sh\n'
+                           'case $1 in --list) echo "spawn_join 1";; --version) echo 1;;\n'
+                           '*) echo "${PEER_TOKIO_MULTI_THREAD:-5} 2 3 4 6";; esac\n')
+            os.chmod(path, 0o755)
+            with open(os.path.join(folder, "peers.txt"), "w", encoding="utf-8") as file:
+                file.write("tokio built\n")
+            out = os.path.join(folder, "raw.json")
+            self.assertEqual(measure.main(["--bin", folder, "--out", out, "--only", "^spawn_join$",
+                                           "--rounds", "1"]), 0)
+            with open(out, encoding="utf-8") as file:
+                cells = json.load(file)["cells"]
+        walls = {name: cells[name]["samples"][0]["wall"] for name in
+                 ("tokio spawn_join 1", "tokio-multi spawn_join 1")}
+        self.assertEqual(list(walls.values()), [5, 1])
+        self.assertEqual(cells["tokio spawn_join 1"]["samples"][0]["tail"], 6)
 
 
 CLAIMS = {claim.__doc__: claim for claim in (Statistics, Verdicts, Page, Charts, Measuring)}

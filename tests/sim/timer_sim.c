@@ -2,6 +2,7 @@
 /* Timers and tickers on the simulated machine: races of a few timers, and exact virtual times. */
 #include "runtime/atomic.h"
 #include "runtime/clock.h"
+#include "runtime/runtime_pvt.h"
 #include "runtime/wheel.h"
 #include "tests/sim/seeds.h"
 #include "tests/support/test.h"
@@ -243,6 +244,50 @@ static int run_tickers(void *arg) {
 /* Loops that are slow at times get the ticks that their policy promises, at its times. */
 TEST(tickers, "sim.ticker_policies") {
     seeds_run(SEEDS / 3, run_tickers);
+}
+
+/* ---- Crowds ---- */
+
+#define SLEEPERS 64
+#define SLEEPERS_A_TICK 4
+
+static int sleep_in_crowd(void *arg) {
+    uint64_t due_ns = *(uint64_t *)arg;
+    CHECK_EQ(bnx_sleep_until(due_ns), 0);
+    CHECK(bnx_now() >= due_ns);
+    CHECK(bnx_now() - due_ns <= 6 * BNX_WHEEL_TICK_NS); /* a tick, a rest of four, the way there */
+    return 0;
+}
+
+static int sleep_together(void *arg) {
+    (void)arg;
+    uint64_t due_ns[SLEEPERS];
+    struct bnx_scope scope;
+    struct bnx_worker *worker = &bnx_runtime_current()->workers[0];
+    uint64_t parks = bnx_load_relaxed(&worker->counters.parks); /* relaxed: of this thread */
+    uint64_t begin_ns = bnx_now() + 8 * BNX_WHEEL_TICK_NS;
+    CHECK_EQ(bnx_scope_open(&scope, NULL), 0);
+    for (uint64_t i = 0; i < SLEEPERS; i++) {
+        due_ns[i] = begin_ns + i * BNX_WHEEL_TICK_NS / SLEEPERS_A_TICK;
+        CHECK_EQ(bnx_spawn(&scope, sleep_in_crowd, &due_ns[i]), 0);
+    }
+    CHECK_EQ(bnx_scope_close(&scope), 0);
+    parks = bnx_load_relaxed(&worker->counters.parks) - parks; /* relaxed: as above */
+    CHECK(parks > 0);
+    CHECK(parks <= SLEEPERS / SLEEPERS_A_TICK / 2);
+    return 0;
+}
+
+static int run_crowd(void *arg) {
+    struct bnx_options options = {
+        .worker_count = 1, .spin_ns = BNX_SPIN_NEVER, .flags = BNX_NO_WATCHDOG};
+    return bnx_run(&options, sleep_together, arg);
+}
+
+/* Where several timers are due in each tick, the worker wakes for several ticks at a time, and
+ * nobody is late by more than that. */
+TEST(crowds, "sim.timer_crowds") {
+    seeds_run(SEEDS / 10, run_crowd);
 }
 
 int main(int argc, char **argv) {

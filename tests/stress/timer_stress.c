@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Timers under storms: starts, extends, stops, cancels and expiries of the same few timers. */
 #include "runtime/rng.h"
+#include "runtime/user_timer_pvt.h"
 #include "tests/support/sched.h"
 
 #include <stdio.h>
@@ -136,6 +137,108 @@ TEST(timer_storm, "timer.each_start_ends_once") {
     uint64_t seed = bnx_test_seed();
     for (size_t i = 0; i < SCHED_WORKER_COUNTS; i++) {
         run_storm(sched_worker_counts[i], seed + i);
+    }
+}
+
+/* ---- In favour ---- */
+
+/* A worker's uses of a timer that are enough for its favour, and for many in it. */
+#define USES_ALONE 300
+#define HOUR_NS (3600 * BNX_NS_PER_S)
+
+struct hands {
+    struct bnx_timer *timer;
+    uint64_t visits;         /* of the other */
+    uint64_t alone;          /* uses of the owner so far */
+    uint64_t stopped;        /* the owner's */
+    uint64_t visits_stopped; /* the other's */
+    uint64_t favours;        /* looks at which the timer was in somebody's favour */
+};
+
+/* One start and one stop. Returns how many starts they have ended. */
+static uint64_t use(struct bnx_timer *timer) {
+    uint64_t stopped = (uint64_t)bnx_timer_start(timer, bnx_now() + HOUR_NS);
+    return stopped + (uint64_t)bnx_timer_stop(timer);
+}
+
+static int use_alone(void *arg) {
+    struct hands *hands = arg;
+    for (uint64_t i = 1; i <= (hands->visits + 1) * USES_ALONE; i++) {
+        hands->stopped += use(hands->timer);
+        if (i % USES_ALONE == 0) { /* relaxed: a look */
+            hands->favours += bnx_load_relaxed(&hands->timer->favoured) != NULL;
+        }
+        bnx_store_release(&hands->alone, i);
+    }
+    return 0;
+}
+
+static void visit(void *arg) {
+    struct hands *hands = arg;
+    for (uint64_t i = 1; i <= hands->visits; i++) {
+        while (bnx_load_acquire(&hands->alone) < i * USES_ALONE) { /* ends: it uses it so often */
+            bnx_os.thread_yield();
+        }
+        hands->visits_stopped += use(hands->timer);
+    }
+}
+
+static void change_hands(uint32_t worker_count) {
+    struct hands hands = {.visits = bnx_test_scale(2000)};
+    struct bnx_runtime *runtime = sched_create(worker_count);
+    struct bnx_timer_options options = {.runtime = runtime};
+    CHECK_EQ(bnx_timer_create(&hands.timer, &options), 0);
+    struct bnx_os_thread thread;
+    sched_thread_start(&thread, visit, &hands);
+    CHECK_EQ(bnx_runtime_run(runtime, use_alone, &hands), 0);
+    sched_thread_join(&thread);
+    CHECK_EQ(bnx_timer_cancel(hands.timer), 0); /* whose use was last has stopped it */
+    uint64_t starts = (hands.visits + 1) * USES_ALONE + hands.visits;
+    CHECK_EQ(hands.stopped + hands.visits_stopped, starts);
+    CHECK(hands.favours > 0);
+    bnx_timer_destroy(hands.timer);
+    sched_destroy(runtime);
+}
+
+/* Claim: a timer that is in a worker's favour may be used by another thread at any time. Method: a
+ * task starts and stops a timer all the time, a thread does once in a while; nothing fires, so the
+ * starts and what ended them agree. */
+TEST(timer_hands, "timer.changes_hands") {
+    for (size_t i = 0; i < SCHED_WORKER_COUNTS; i++) {
+        change_hands(sched_worker_counts[i]);
+    }
+}
+
+static int leave_node(void *arg) {
+    struct target *target = arg;
+    struct bnx_timer_options options = {.fn = count_call, .arg = target};
+    CHECK_EQ(bnx_timer_create(&target->timer, &options), 0);
+    /* Near enough to come up while the task sleeps, far enough not to while it is armed. */
+    uint64_t begin_ns = bnx_now();
+    uint64_t deadline_ns = begin_ns + 50 * BNX_NS_PER_MS;
+    uint64_t fired = 0;
+    for (int i = 0; i < USES_ALONE; i++) {
+        CHECK_EQ(bnx_timer_start(target->timer, deadline_ns), 0);
+        fired += bnx_timer_stop(target->timer) == 0;
+    }
+    CHECK_EQ(bnx_sleep_until(deadline_ns + 2 * BNX_WHEEL_TICK_NS), 0);
+    CHECK_EQ(bnx_timer_cancel(target->timer), 0);
+    CHECK_EQ(bnx_load_relaxed(&target->calls), fired); /* relaxed: the cancel has waited */
+
+    CHECK_EQ(bnx_timer_start(target->timer, bnx_now()), 0);
+    CHECK_EQ(bnx_timer_wait(target->timer), 0);
+    CHECK_EQ(bnx_timer_cancel(target->timer), 0);
+    CHECK_EQ(bnx_load_relaxed(&target->calls), fired + 1); /* relaxed: as above */
+    bnx_timer_destroy(target->timer);
+    return 0;
+}
+
+/* Claim: a timer that was stopped in favour does not fire when the node that it has left comes up,
+ * and can be used on. Method: many short timeouts, a sleep until they would have been due. */
+TEST(timer_left, "timer.stopped_in_favour_fires_not") {
+    for (size_t i = 0; i < SCHED_WORKER_COUNTS; i++) {
+        struct target target = {0};
+        sched_run(sched_worker_counts[i], leave_node, &target);
     }
 }
 

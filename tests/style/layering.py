@@ -18,7 +18,7 @@ LEVELS = [set(stems.split()) for stems in (
     """barrier broadcast cancel chan chan_pvt completed cond defer dump event fork future gen
        gen_pvt gen_stack handle iter kind limiter list_wait local main mutex offload once oneshot
        progress progress_pvt rwlock scope select sem several shield sim sim_os sim_pvt spawn
-       sync_pvt ticker time user_timer wait_once waitgroup watch""",
+       sync_pvt ticker time user_timer user_timer_pvt wait_once waitgroup watch""",
 )]
 LEVEL_0, LEVEL_1, LEVEL_2, LEVEL_3 = LEVELS
 # Within L1, beside a file's own header.

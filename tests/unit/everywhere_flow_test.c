@@ -420,9 +420,10 @@ static int count_twice(void *arg) {
 static int open_and_count(void *arg) {
     struct bnx_scope scope;
     CHECK_EQ(bnx_scope_open(&scope, NULL), 0);
-    (void)spawn_all(&scope, count_twice, arg, 2);
+    /* What the scope has refused the close does not tell, nor must anybody else have heard it. */
+    int error = spawn_all(&scope, count_twice, arg, 2);
     (void)bnx_fetch_add_relaxed((uint32_t *)arg, 1);
-    return bnx_scope_close(&scope);
+    return first_error(error, bnx_scope_close(&scope));
 }
 
 static void count_piece(size_t begin, size_t end, void *arg) {

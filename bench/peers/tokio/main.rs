@@ -3,6 +3,7 @@
 //! two are multi_thread.
 mod clock;
 mod server;
+mod stall;
 mod sync;
 mod tasks;
 mod wake;
@@ -59,6 +60,8 @@ const ROWS: &[Row] = &[
     row("bounce", &[2], wake::bounce),
     row("wake_hot", &[2], wake::wake_hot),
     row("wake_parked", &[2], wake::wake_parked),
+    row("stall_64", &[2], stall::stall_64),
+    row("stall_160", &[2], stall::stall_160),
     row("timer_arm", &[1], clock::timer_arm),
     row("timer_arm_1m", &[1], clock::timer_arm_1m),
     row("sleep_1m", &[1, 2], clock::sleep_1m),
