@@ -6,6 +6,7 @@
 set(BNX_SMALL_SOURCES
     runtime/barrier.c
     runtime/broadcast.c
+    runtime/cancel.c
     runtime/check.c
     runtime/completed.c
     runtime/crash.c
@@ -29,6 +30,7 @@ set(BNX_SMALL_SOURCES
     runtime/quota.c
     runtime/rescue.c
     runtime/runtime.c
+    runtime/select.c
     runtime/several.c
     runtime/shield.c
     runtime/stack.c
@@ -53,8 +55,8 @@ set(BNX_SMALL_SOURCES
     io/listener.c
     io/lookup.c
     io/pass.c
-    io/net.c
     io/path.c
+    io/perform.c
     io/poller.c
     io/process.c
     io/process_run.c
