@@ -85,8 +85,10 @@ void *bnx_pool_refill(struct bnx_pool *pool, struct bnx_pool_cache *cache, int *
     unsigned char *fresh = pool->fresh;
     uint32_t fresh_count = wanted - count;
     fresh_count = fresh_count < pool->fresh_count ? fresh_count : pool->fresh_count;
-    pool->fresh += (size_t)fresh_count * pool->object_bytes;
-    pool->fresh_count -= fresh_count;
+    if (fresh_count != 0) {
+        pool->fresh += (size_t)fresh_count * pool->object_bytes;
+        pool->fresh_count -= fresh_count;
+    }
     bnx_lock_release(&pool->lock); /* L1 */
 
     /* Not under the lock: what was never used is not there yet, and to fault a huge page in takes

@@ -317,12 +317,23 @@ void bnx_task_ready(struct bnx_task *task) {
 
 /* ---- Flushing the deque ---- */
 
+/* So many items that have not run yet go to the runq next (steal.c). Hints, all of them: the window
+ * begins anew unless what it began with is still there. */
+static void mark_fresh(struct bnx_worker *worker, uint32_t count) {
+    uint32_t tail = bnx_load_relaxed(&worker->runq.tail);
+    uint32_t oldest = bnx_runq_head_real(bnx_load_relaxed(&worker->runq.head));
+    uint32_t from = bnx_load_relaxed(&worker->fresh_from);
+    if (oldest - from >= bnx_load_relaxed(&worker->fresh_until) - from) {
+        bnx_store_relaxed(&worker->fresh_from, tail);
+    }
+    bnx_store_relaxed(&worker->fresh_until, tail + count);
+}
+
 /* Queues a chain of items, oldest first: what fits goes to the runq, the rest to the global queue
  * in one lock hold. */
 static void push_chain(struct bnx_worker *worker, void *first, uint32_t count) {
-    bnx_store_relaxed(&worker->fresh_until,
-                      bnx_load_relaxed(&worker->runq.tail) + count); /* hints */
-    while (first != NULL) {                                          /* ends: count items */
+    mark_fresh(worker, count);
+    while (first != NULL) { /* ends: count items */
         void *next = *link_of(first);
         if (!bnx_runq_push(&worker->runq, first)) {
             while (BNX_PLANT(runq_spin_when_full)) { /* the bug: a full queue that waits for room */
@@ -399,10 +410,10 @@ static inline void *take_next(struct bnx_worker *worker) {
     return bnx_exchange_acquire(&worker->next_slot, NULL); /* W1 */
 }
 
-/* After how many ticks to look next, from a poll that is due now on. Ticks of a few nanoseconds are
+/* After how many ticks to look next, from a poll on. Ticks of a few nanoseconds are
  * polled for less often, without a look at the clock in between: should they grow longer all at
  * once, the watchdog asks for a poll within 2 ms. */
-static void plan_looks(struct bnx_worker *worker) {
+void bnx_worker_plan_looks(struct bnx_worker *worker) {
     uint64_t ticks = POLL_SPAN_NS / (bnx_load_relaxed(&worker->slice_ns) + 1);
     bool is_watched = bnx_runtime_is_watched(worker->runtime);
     bool is_short = is_watched && ticks > TICKS_PER_POLL;
@@ -418,13 +429,15 @@ static void plan_looks(struct bnx_worker *worker) {
  * until the poll: who picks asks, and then the loop, to which that sends it. */
 static BNX_NOINLINE bool look_at_clock(struct bnx_worker *worker, uint32_t since) {
     if (since >= worker->poll_since) {
-        plan_looks(worker);
-        return since >= worker->poll_since;
+        return true;
     }
     worker->now_ns = bnx_clock_now();
-    bool is_due = worker->now_ns - worker->poll_ns >= POLL_INTERVAL_NS;
-    worker->look_since = is_due ? TICKS_PER_CLOCK - 1 : since + TICKS_PER_CLOCK;
-    return is_due;
+    if (worker->now_ns - worker->poll_ns >= POLL_INTERVAL_NS) {
+        return true;
+    }
+    uint32_t next = since + TICKS_PER_CLOCK;
+    worker->look_since = next < worker->poll_since ? next : worker->poll_since;
+    return false;
 }
 
 static inline bool poll_due(struct bnx_worker *worker) {
@@ -502,6 +515,9 @@ void *bnx_worker_take_global(struct bnx_worker *worker) {
     void *items[GLOBAL_BATCH];
     uint32_t taken =
         bnx_global_take(runtime, items, share < GLOBAL_BATCH ? share : (uint32_t)GLOBAL_BATCH);
+    if (taken > 1) {
+        mark_fresh(worker, taken - 1); /* most of them: from outside, or from a flush */
+    }
     for (uint32_t i = 1; i < taken; i++) {
         bnx_worker_push_quietly(worker, items[i]);
     }

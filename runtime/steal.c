@@ -64,7 +64,8 @@ static uint32_t greatest_common_divisor(uint32_t a, uint32_t b) {
 static bool is_fresh(const struct bnx_worker *worker) {
     uint32_t oldest = bnx_runq_head_real(bnx_load_relaxed(&worker->runq.head));
     uint32_t from = bnx_load_relaxed(&worker->fresh_from);
-    return oldest - from < bnx_load_relaxed(&worker->fresh_until) - from;
+    uint32_t count = bnx_load_relaxed(&worker->fresh_until) - from;
+    return oldest - from < count && count <= BNX_RUNQ_CAPACITY; /* not of a lap ago */
 }
 
 bool bnx_worker_is_short(const struct bnx_worker *worker) {
@@ -195,6 +196,9 @@ static bool is_runq_worth(struct bnx_worker *thief, struct bnx_worker *victim, b
                           uint64_t now_ns) {
     uint32_t queued = bnx_runq_count(&victim->runq);
     if (queued == 0) {
+        if (thief->eyed == victim) {
+            thief->eyed = NULL;
+        }
         return false;
     }
     if (bnx_worker_is_short(victim)) {

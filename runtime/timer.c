@@ -115,20 +115,22 @@ void bnx_timer_node_end(struct bnx_worker *worker, struct bnx_timer_node *node) 
 
 /* The node may be ended and freed by its owner the moment it is finished: finish comes before the
  * wake, and after the cancel walk. */
-static void fire(struct bnx_wheel_timer *timer) {
+static bool fire(struct bnx_wheel_timer *timer) {
     struct bnx_timer_node *node = BNX_CONTAINER_OF(timer, struct bnx_timer_node, timer);
     if (timer->kind == BNX_TIMER_CALL) {
         bnx_timer_expire(node);
-        return;
+        return false;
     }
     if (timer->kind == BNX_TIMER_WAKE) {
         struct bnx_task *task = timer->arg;
         uint64_t sequence = node->sequence;
+        bool is_ticker = bnx_load_relaxed(&task->wait_reason) == BNX_WAIT_TICKER; /* a hint */
         bnx_wheel_timer_finish(timer);
-        if (bnx_wait_claim(task, sequence, BNX_WAKE)) {
+        bool is_claimed = bnx_wait_claim(task, sequence, BNX_WAKE);
+        if (is_claimed) {
             bnx_task_ready(task);
         }
-        return;
+        return is_claimed && !is_ticker;
     }
     if (timer->kind == BNX_TIMER_SHIELD) {
         bnx_shield_break(timer->arg);
@@ -138,17 +140,21 @@ static void fire(struct bnx_wheel_timer *timer) {
         bnx_scope_cancel_with(timer->arg, BNX_CANCEL_DEADLINE, -ETIMEDOUT);
     }
     bnx_wheel_timer_finish(timer);
+    return false;
 }
 
-static void finish_batch(struct bnx_wheel_batch *batch) {
+/* Returns how many tasks have been woken that were not waiting for a tick. */
+static size_t finish_batch(struct bnx_wheel_batch *batch) {
+    size_t woken = 0;
     struct bnx_wheel_timer *timer;
     while ((timer = bnx_wheel_timer_list_pop(&batch->expired)) !=
            NULL) { /* ends: at most FIRE_BATCH */
-        fire(timer);
+        woken += fire(timer);
     }
     while ((timer = bnx_wheel_timer_list_pop(&batch->dropped)) != NULL) { /* as above */
         bnx_wheel_timer_finish(timer); /* the message that is on its way frees the node */
     }
+    return woken;
 }
 
 void bnx_timers_fire(struct bnx_worker *worker) {
@@ -156,17 +162,17 @@ void bnx_timers_fire(struct bnx_worker *worker) {
         return;
     }
     struct bnx_wheel_batch batch;
-    size_t fired = 0;
+    size_t woken = 0;
     do { /* ends: each round takes what is due by a fixed now */
         if (!bnx_service_try(worker)) {
             return; /* a rescuer fires them */
         }
-        fired += bnx_wheel_advance(&worker->wheel, worker->now_ns, FIRE_BATCH, &batch);
+        (void)bnx_wheel_advance(&worker->wheel, worker->now_ns, FIRE_BATCH, &batch);
         bnx_store_relaxed(&worker->wheel_next_ns, bnx_wheel_next_ns(&worker->wheel)); /* a hint */
         bnx_service_leave(worker);
-        finish_batch(&batch);
+        woken += finish_batch(&batch);
     } while (batch.has_more);
-    bool is_crowd = fired >= TIMER_CROWD && !BNX_PLANT(timer_no_rest);
+    bool is_crowd = woken >= TIMER_CROWD && !BNX_PLANT(timer_no_rest);
     worker->timers_rest_ns = is_crowd ? bnx_clock_after(worker->now_ns, TIMER_REST_NS) : 0;
 }
 
@@ -174,7 +180,7 @@ size_t bnx_timers_fire_for(struct bnx_worker *victim, uint64_t now_ns) {
     struct bnx_wheel_batch batch;
     size_t fired = bnx_wheel_advance(&victim->wheel, now_ns, FIRE_BATCH, &batch);
     bnx_worker_rescue_leave(victim);
-    finish_batch(&batch);
+    (void)finish_batch(&batch);
     return fired;
 }
 

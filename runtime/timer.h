@@ -9,12 +9,13 @@
  *   Ending a node elsewhere than at home cancels it by one CAS on its word; the node then travels
  *   home as a message and is unlinked and freed there. A thread that is no worker arms a node on
  *   some worker's wheel, under that worker's service lock.
- *   A crowd is TIMER_CROWD timers or more that come up in one visit. A worker that then goes to
- *   sleep wakes for its timers no earlier than TIMER_REST_NS after that visit: a wake costs as much
- *   CPU as two or three of the tasks that it wakes. 100,000 sleeps within a second took 3.0 us each
- *   instead of 4.7; half of them were 170 us late instead of 57, 1 in 100 more than 0.39 ms (on a
- *   guest with two CPUs: bonxie-bench --benchmark_filter=BM_Sleeps/touched/100000). Twice the rest
- *   gained nothing. Other wakes, and visits of one who is awake, serve timers as ever.
+ *   A crowd is TIMER_CROWD sleepers or more that are woken in one visit; tickers, which would miss
+ *   ticks, do not count, nor do timers with callbacks. A worker that then goes to sleep wakes for
+ *   its timers no earlier than TIMER_REST_NS after that visit: a wake costs as much CPU as two or
+ *   three of the tasks that it wakes. 100,000 sleeps within a second took 3.0 us each instead of
+ *   4.7; half of them were 170 us late instead of 57, 1 in 100 more than 0.39 ms (on a guest with
+ *   two CPUs: bonxie-bench --benchmark_filter=BM_Sleeps/touched/100000). Twice the rest gained
+ *   nothing. Other wakes, and visits of one who is awake, serve timers as ever.
  *   Firing happens at home, or by a rescuer, and outside the service lock. While a node fires its
  *   state is TAKEN; bnx_timer_node_end waits for that to pass, so that a scope is not closed under
  *   the cancel walk of its own deadline. The wait is short: firing never suspends.

@@ -102,11 +102,11 @@ static void handle_messages(struct bnx_worker *worker) {
     }
 }
 
-/* A sample counts for twice the average at most: a worker that lost its CPU for a while has not had
- * longer tasks. */
+/* A sample counts for four times the average at most: a worker that lost its CPU for a while has
+ * not had longer tasks. */
 static void note_slice(struct bnx_worker *worker, uint64_t slice_ns) {
     uint64_t average_ns = bnx_load_relaxed(&worker->slice_ns); /* owner-written, a hint to others */
-    uint64_t most_ns = 2 * average_ns + SLICE_NS_GRACE;
+    uint64_t most_ns = 4 * average_ns + SLICE_NS_GRACE;
     slice_ns = slice_ns < most_ns ? slice_ns : most_ns;
     bnx_store_relaxed(&worker->slice_ns, (3 * average_ns + slice_ns) / 4);
 }
@@ -118,6 +118,7 @@ static void poll_outside(struct bnx_worker *worker) {
     if (ticks != 0) {
         note_slice(worker, (bnx_clock_now() - worker->poll_ns) / ticks);
     }
+    bnx_worker_plan_looks(worker);
     worker->poll_tick = worker->tick;
     bnx_counter_bump(&worker->counters.polls);
     worker->driver->ops->poll(worker->driver);
@@ -213,6 +214,7 @@ static bool sees_only_deques(const struct bnx_worker *worker) {
 /* Whether it leaves a short runq to an owner who has not passed by since (steal.c). */
 static bool waits_for_owner(const struct bnx_worker *worker) {
     return worker->is_searching && worker->eyed != NULL && worker->spin_ns >= SPIN_NS_MIN &&
+           bnx_runq_count(&worker->eyed->runq) != 0 &&
            bnx_load_relaxed(&worker->eyed->heartbeat) == worker->eyed_heartbeat; /* a hint */
 }
 

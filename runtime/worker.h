@@ -65,8 +65,7 @@ enum bnx_share {
 
 /* A lane that is emptied within this time needs no second worker. */
 #define BNX_WAKE_COST_NS UINT64_C(10000)
-/* A runq that its owner empties within this time needs none either: what has run before has its
- * memory in that CPU's cache, and its connection in that CPU's queues (steal.c). */
+/* A runq that its owner empties within this time is left to it (steal.c). */
 #define BNX_BACKLOG_NS UINT64_C(50000)
 
 /* Same CPU (more workers than CPUs), SMT sibling, same cache, same node, remote. */
@@ -250,10 +249,7 @@ void *bnx_worker_pick_local(struct bnx_worker *worker);
 /** Moves a batch from the global queue to the worker's runq; returns its first item, or NULL. */
 void *bnx_worker_take_global(struct bnx_worker *worker);
 
-/**
- * True when messages or cancel requests wait, one that is being pushed included. Owner; the
- * parker's last look (I1).
- */
+/** True when messages or cancel requests wait, also half pushed. Owner; the last look (I1). */
 static inline bool bnx_worker_has_messages(const struct bnx_worker *worker) {
     return !bnx_mpscq_is_empty_seq_cst(&worker->inbox) ||
            bnx_load_seq_cst(&worker->cancels) != NULL; /* W4 */
@@ -286,6 +282,9 @@ static inline void bnx_worker_share_if_asked(struct bnx_worker *worker) {
         bnx_worker_share(worker);
     }
 }
+
+/** At a poll: decides after how many ticks the next is due. Owner. */
+void bnx_worker_plan_looks(struct bnx_worker *worker);
 
 /** True when something waits that the loop must see to: completions, timers, messages. */
 bool bnx_worker_poll_due(struct bnx_worker *worker);

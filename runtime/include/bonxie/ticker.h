@@ -10,7 +10,8 @@
  *
  * Ticks are due at the times of the init plus one period, two periods and so on, however long the
  * loop's body takes; the policy says what becomes of those that it was too slow for. A ticker is
- * memory and nothing else: it needs no fini, and one task or thread at a time uses it.
+ * memory and nothing else: it needs no fini, and one task or thread at a time uses it. A tick is as
+ * late as a sleep (bonxie/time.h), beside crowds of them too.
  */
 #ifndef BONXIE_TICKER_H
 #define BONXIE_TICKER_H

@@ -43,7 +43,7 @@ struct bnx_timer_options {
     void (*fn)(struct bnx_timer *timer, void *arg); /* called when it fires; NULL = nobody */
     void *arg;
     uint64_t period_ns; /* after it has fired it is due again so much later; 0 = it fires once */
-    uint64_t slack_ns;  /* it may fire so much later: deadlines are rounded up, and then coincide */
+    uint64_t slack_ns;  /* it may fire so much later than a sleep ends: deadlines coincide then */
     const char *name;   /* of the callback's task, in reports; not copied; NULL = none */
 };
 
