@@ -3,6 +3,7 @@
 #include "tests/support/sched.h"
 
 #define MEMBERS 4
+#define WARM_YIELDS 5000
 
 struct circle {
     struct bnx_event start;
@@ -42,6 +43,9 @@ static int run_circle(void *arg) {
         CHECK_EQ(bnx_spawn(&scope, member, circle), 0);
     }
     sched_await_count(&circle->waiting, MEMBERS);
+    for (int i = 0; i < WARM_YIELDS; i++) { /* the worker learns that its tasks are short */
+        bnx_yield();
+    }
     bnx_event_set(&circle->start); /* all of them are ready here now */
     CHECK_EQ(bnx_scope_close(&scope), 0);
     return 0;
