@@ -7,7 +7,9 @@
  * and examples/echo and httpd (/plaintext), one worker, BONXIE_SPIN_US=0, 2-vCPU AMD EPYC guest,
  * Linux 6.18, beside other work; rounds of 10,000 requests in turns, mean of the paired ratios and
  * how many of 24 rounds it won. Echo of 64 bytes: 64 connections 0.88 (19), 512 0.91 (18), 1000
- * 0.92 (16); httpd: 64 0.87 (21), 512 0.95 (13). With 16 connections it is off: 1.01, the noise.
+ * 0.92 (16); httpd: 64 0.87 (21), 512 0.95 (13). Those were with a worker busy from 16 completions
+ * a reap on. From 4 on, two workers, whose reaps are smaller, need 0.86 of that with 16 and 64
+ * connections, 1.0 with 512 and 1000 (9 rounds, quiet); one worker the same as before.
  * Its price: what is queued waits for the task that runs.
  */
 #ifndef BNX_IO_BUSY_H
@@ -17,8 +19,8 @@
 
 /* Completions a reap from which a worker is busy, and below which it is no more: apart, so that it
  * does not waver. */
-#define BNX_BUSY_FROM 16u
-#define BNX_BUSY_UNTIL 8u
+#define BNX_BUSY_FROM 4u
+#define BNX_BUSY_UNTIL 2u
 #define BNX_BUSY_ONE 16u /* the average is in such parts of one */
 
 struct bnx_busy {
