@@ -10,6 +10,7 @@ struct circle {
     uint64_t waiting;          /* members that are about to wait for the start */
     uint64_t runs[MEMBERS];    /* how often each has run since then */
     uint64_t is_shared;        /* two workers have been seen */
+    uint64_t is_judged;        /* the watchdog has found one that needs others */
     uint64_t workers[MEMBERS]; /* 1 + where each ran last; 0: not yet */
     uint32_t next;             /* members that have taken their number */
 };
@@ -21,7 +22,10 @@ static int member(void *arg) {
     uint32_t number = bnx_fetch_add_relaxed(&circle->next, 1);
     bnx_fetch_add_seq_cst(&circle->waiting, 1);
     CHECK_EQ(bnx_event_wait(&circle->start), 0);
-    while (bnx_load_acquire(&circle->is_shared) == 0) {
+    while (bnx_load_acquire(&circle->is_shared) == 0 || bnx_load_acquire(&circle->is_judged) == 0) {
+        if (bnx_load_relaxed(&bnx_worker_current()->is_behind) != 0) {
+            bnx_store_release(&circle->is_judged, 1);
+        }
         uint64_t here = 1 + sched_worker_index();
         bnx_store_release(&circle->workers[number], here);
         for (uint32_t i = 0; i < MEMBERS; i++) {
@@ -52,7 +56,9 @@ static int run_circle(void *arg) {
 }
 
 /* Claim: tasks that are always ready on one worker, few and short, come to be shared with one that
- * sleeps. Method: four that yield until one of them meets another worker's trace. */
+ * sleeps, since the watchdog sees them there. Method: four that yield until one of them meets
+ * another worker's trace, and one the watchdog's word: a slice that the kernel takes shares them
+ * too. */
 TEST(circle_is_shared, "steal.circle_is_shared") {
     for (uint64_t round = 0; round < bnx_test_scale(20); round++) {
         struct circle circle = {.start = BNX_EVENT_INIT};
