@@ -232,12 +232,12 @@ void bnx_worker_push(struct bnx_worker *worker, void *item) {
     wake_for_ready(worker);
 }
 
-/* The item runs next on this worker; what was to run next goes to the runq. */
 static inline void put_next(struct bnx_worker *worker, void *item) {
     bnx_store_relaxed(&worker->next_since_ns, worker->now_ns); /* a hint for thieves */
     bnx_store_release(&worker->next_slot, item);               /* W1 */
 }
 
+/* The item runs next on this worker; what was to run next goes to the runq. */
 static void push_next(struct bnx_worker *worker, void *item) {
     void *before = bnx_load_relaxed(&worker->next_slot); /* thieves only take it away */
     if (before != NULL) {
@@ -318,15 +318,13 @@ void bnx_task_ready(struct bnx_task *task) {
 /* ---- Flushing the deque ---- */
 
 /* So many items that have not run yet go to the runq next (steal.c). Hints, all of them: the window
- * begins anew unless what it began with is still there. */
+ * goes on from what is left of it, or begins anew. */
 static void mark_fresh(struct bnx_worker *worker, uint32_t count) {
     uint32_t tail = bnx_load_relaxed(&worker->runq.tail);
     uint32_t oldest = bnx_runq_head_real(bnx_load_relaxed(&worker->runq.head));
-    uint32_t from = bnx_load_relaxed(&worker->fresh_from);
-    if (oldest - from >= bnx_load_relaxed(&worker->fresh_until) - from) {
-        bnx_store_relaxed(&worker->fresh_from, tail);
-    }
-    bnx_store_relaxed(&worker->fresh_until, tail + count);
+    uint32_t room = BNX_RUNQ_CAPACITY - (tail - oldest);
+    bnx_store_relaxed(&worker->fresh_from, bnx_worker_is_fresh(worker) ? oldest : tail);
+    bnx_store_relaxed(&worker->fresh_until, tail + (count < room ? count : room));
 }
 
 /* Queues a chain of items, oldest first: what fits goes to the runq, the rest to the global queue
@@ -410,9 +408,9 @@ static inline void *take_next(struct bnx_worker *worker) {
     return bnx_exchange_acquire(&worker->next_slot, NULL); /* W1 */
 }
 
-/* After how many ticks to look next, from a poll on. Ticks of a few nanoseconds are
- * polled for less often, without a look at the clock in between: should they grow longer all at
- * once, the watchdog asks for a poll within 2 ms. */
+/* After how many ticks to look next, from a poll on. Ticks of a few nanoseconds are polled for less
+ * often, without a look at the clock in between: should they grow longer all at once, the watchdog
+ * asks for a poll within 2 ms. */
 void bnx_worker_plan_looks(struct bnx_worker *worker) {
     uint64_t ticks = POLL_SPAN_NS / (bnx_load_relaxed(&worker->slice_ns) + 1);
     bool is_watched = bnx_runtime_is_watched(worker->runtime);

@@ -60,16 +60,8 @@ static uint32_t greatest_common_divisor(uint32_t a, uint32_t b) {
 
 /* ---- Short queues ---- */
 
-/* Whether the oldest item in the runq has not run yet: a hint, as all that is read. */
-static bool is_fresh(const struct bnx_worker *worker) {
-    uint32_t oldest = bnx_runq_head_real(bnx_load_relaxed(&worker->runq.head));
-    uint32_t from = bnx_load_relaxed(&worker->fresh_from);
-    uint32_t count = bnx_load_relaxed(&worker->fresh_until) - from;
-    return oldest - from < count && count <= BNX_RUNQ_CAPACITY; /* not of a lap ago */
-}
-
 bool bnx_worker_is_short(const struct bnx_worker *worker) {
-    if (!bnx_runtime_is_watched(worker->runtime) || is_fresh(worker) ||
+    if (!bnx_runtime_is_watched(worker->runtime) || bnx_worker_is_fresh(worker) ||
         bnx_load_relaxed(&worker->is_behind) != 0) { /* a hint */
         return false;
     }
@@ -98,7 +90,7 @@ static void look_at_eyed(struct bnx_worker *thief) {
 
 /* As bnx_runq_steal. What has not run yet does not run by being moved. */
 static void *steal_half(struct bnx_worker *thief, struct bnx_worker *victim, uint32_t *count) {
-    bool was_fresh = is_fresh(victim);
+    bool was_fresh = bnx_worker_is_fresh(victim);
     uint32_t tail = bnx_load_relaxed(&thief->runq.tail); /* the owner's own store */
     void *item = bnx_runq_steal(&victim->runq, &thief->runq, count);
     if (item != NULL && was_fresh) {

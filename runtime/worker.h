@@ -308,6 +308,14 @@ static inline void bnx_worker_spend(struct bnx_worker *worker) {
 /** Steals an item for the worker; NULL: nothing found. (steal.c) */
 void *bnx_worker_steal(struct bnx_worker *worker);
 
+/** Whether the oldest item in its runq has not run yet: a hint, as all that it reads. Any thread. */
+static inline bool bnx_worker_is_fresh(const struct bnx_worker *worker) {
+    uint32_t oldest = bnx_runq_head_real(bnx_load_relaxed(&worker->runq.head));
+    uint32_t from = bnx_load_relaxed(&worker->fresh_from);
+    uint32_t count = bnx_load_relaxed(&worker->fresh_until) - from;
+    return oldest - from < count && count <= BNX_RUNQ_CAPACITY; /* else of two different windows */
+}
+
 /** Whether others leave what waits in its runq to it: a hint. Any thread. (steal.c) */
 bool bnx_worker_is_short(const struct bnx_worker *worker);
 
