@@ -23,6 +23,7 @@
 
 #define MAP_COUNT_DEFAULT 65530 /* of Linux, where /proc does not say */
 #define GUARD_MAPPINGS_PERCENT 45
+#define BATCH_FIRST BNX_CAPACITY(4, 1)
 #define MAPPINGS_PER_GUARD 2 /* the guard itself, and the slab around it is cut in two */
 
 /* A slab's word: page-aligned address | class index << 6 | log2 of its bytes. */
@@ -269,13 +270,22 @@ struct claim {
     bool is_limit_reached; /* stacks_max */
 };
 
+/* The first batches are small: a runtime of few tasks does without the guards of many. */
+static size_t batch_wanted(const struct bnx_stack_depot *depot) {
+    if (depot->slab_count > 1 || depot->slab_carved >= BNX_STACK_BATCH) {
+        return BNX_STACK_BATCH;
+    }
+    return depot->slab_carved > BATCH_FIRST ? depot->slab_carved : BATCH_FIRST;
+}
+
 static struct claim slots_claim(struct bnx_stack_pool *pool, unsigned class_index) {
     struct bnx_stack_depot *depot = &pool->depots[class_index];
     size_t limit = pool->options.stacks_max;
     struct claim claim = {0};
     pool_lock(pool); /* E1 */
     size_t count = depot->slab_slots - depot->slab_carved;
-    count = count < BNX_STACK_BATCH ? count : BNX_STACK_BATCH;
+    size_t wanted = batch_wanted(depot);
+    count = count < wanted ? count : wanted;
     if (limit != 0 && !BNX_PLANT(stack_limit_ignored)) {
         size_t left = limit - pool->carved_count;
         claim.is_limit_reached = left == 0;

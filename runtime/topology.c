@@ -84,8 +84,8 @@ static void group_assign(struct bnx_topology *topology, enum group group, const 
 
 /* The CPUs that share the last-level cache with this one, in scan->outer; NULL when unknown. */
 static const char *llc_list(struct scan *scan, uint32_t cpu) {
-    const char *list = NULL;
     uint64_t level_best = 0;
+    unsigned index_best = 0;
     for (unsigned index = 0; index < CACHES_MAX; index++) {
         const char *line = bnx_textfile_line(
             &scan->inner, "/sys/devices/system/cpu/cpu%u/cache/index%u/level", cpu, index);
@@ -93,18 +93,22 @@ static const char *llc_list(struct scan *scan, uint32_t cpu) {
         if (line == NULL || !bnx_number_take(&line, &level)) {
             break;
         }
-        line = bnx_textfile_line(&scan->inner, "/sys/devices/system/cpu/cpu%u/cache/index%u/type",
-                                 cpu, index);
-        bool holds_data = line == NULL || strcmp(line, "Instruction") != 0;
-        if (!holds_data || level <= level_best) {
+        if (level <= level_best) {
             continue;
         }
-        level_best = level;
-        list = bnx_textfile_line(&scan->outer,
-                                 "/sys/devices/system/cpu/cpu%u/cache/index%u/shared_cpu_list", cpu,
-                                 index);
+        line = bnx_textfile_line(&scan->inner, "/sys/devices/system/cpu/cpu%u/cache/index%u/type",
+                                 cpu, index);
+        if (line == NULL || strcmp(line, "Instruction") != 0) {
+            level_best = level;
+            index_best = index;
+        }
     }
-    return list;
+    if (level_best == 0) {
+        return NULL;
+    }
+    return bnx_textfile_line(&scan->outer,
+                             "/sys/devices/system/cpu/cpu%u/cache/index%u/shared_cpu_list", cpu,
+                             index_best);
 }
 
 static void cores_load(struct bnx_topology *topology, struct scan *scan) {
