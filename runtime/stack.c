@@ -272,10 +272,8 @@ struct claim {
 
 /* The first batches are small: a runtime of few tasks does without the guards of many. */
 static size_t batch_wanted(const struct bnx_stack_depot *depot) {
-    if (depot->slab_count > 1 || depot->slab_carved >= BNX_STACK_BATCH) {
-        return BNX_STACK_BATCH;
-    }
-    return depot->slab_carved > BATCH_FIRST ? depot->slab_carved : BATCH_FIRST;
+    size_t wanted = depot->slab_count > 1 ? BNX_STACK_BATCH : depot->slab_carved + BATCH_FIRST;
+    return wanted < BNX_STACK_BATCH ? wanted : BNX_STACK_BATCH;
 }
 
 static struct claim slots_claim(struct bnx_stack_pool *pool, unsigned class_index) {

@@ -60,6 +60,13 @@ static uint32_t greatest_common_divisor(uint32_t a, uint32_t b) {
 
 /* ---- Short queues ---- */
 
+bool bnx_worker_is_fresh(const struct bnx_worker *worker) {
+    uint32_t oldest = bnx_runq_head_real(bnx_load_relaxed(&worker->runq.head)); /* hints, all */
+    uint32_t from = bnx_load_relaxed(&worker->fresh_from);
+    uint32_t count = bnx_load_relaxed(&worker->fresh_until) - from;
+    return oldest - from < count && count <= BNX_RUNQ_CAPACITY; /* else of two different windows */
+}
+
 bool bnx_worker_is_short(const struct bnx_worker *worker) {
     if (!bnx_runtime_is_watched(worker->runtime) || bnx_worker_is_fresh(worker) ||
         bnx_load_relaxed(&worker->is_behind) != 0) { /* a hint */

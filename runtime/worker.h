@@ -255,10 +255,8 @@ static inline bool bnx_worker_has_messages(const struct bnx_worker *worker) {
            bnx_load_seq_cst(&worker->cancels) != NULL; /* W4 */
 }
 
-/**
- * A rescuer: resumes tasks whose ops completed while their cancel requests were queued at the
- * victim (wait.c).
- */
+/** A rescuer: resumes tasks whose ops completed while their cancel requests were queued at the
+ * victim (wait.c). */
 void bnx_cancels_resume_done(struct bnx_worker *victim);
 
 /** As bnx_worker_push, and wakes nobody. */
@@ -308,16 +306,10 @@ static inline void bnx_worker_spend(struct bnx_worker *worker) {
 /** Steals an item for the worker; NULL: nothing found. (steal.c) */
 void *bnx_worker_steal(struct bnx_worker *worker);
 
-/** Whether the oldest item in its runq has not run yet: a hint, as all that it reads. Any thread. */
-static inline bool bnx_worker_is_fresh(const struct bnx_worker *worker) {
-    uint32_t oldest = bnx_runq_head_real(bnx_load_relaxed(&worker->runq.head));
-    uint32_t from = bnx_load_relaxed(&worker->fresh_from);
-    uint32_t count = bnx_load_relaxed(&worker->fresh_until) - from;
-    return oldest - from < count && count <= BNX_RUNQ_CAPACITY; /* else of two different windows */
-}
-
 /** Whether others leave what waits in its runq to it: a hint. Any thread. (steal.c) */
 bool bnx_worker_is_short(const struct bnx_worker *worker);
+/** Whether the oldest item there has not run yet: likewise. */
+bool bnx_worker_is_fresh(const struct bnx_worker *worker);
 
 /** Fills victims and tier_end from the topology. Before the workers start. (steal.c) */
 void bnx_worker_rank_victims(struct bnx_worker *worker);
