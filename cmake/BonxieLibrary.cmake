@@ -65,6 +65,11 @@ if(BONXIE_IO)
     target_link_options(bonxie PRIVATE -Wl,-z,nodelete)
     # The library's own calls of its public functions go straight to them, not through the PLT.
     target_link_options(bonxie PRIVATE -Wl,-Bsymbolic-functions)
+    # Constants lie on the pages of the code, without a gap of up to a page before and after that.
+    check_linker_flag(C -Wl,-z,noseparate-code BNX_HAVE_NOSEPARATE_CODE)
+    if(BNX_HAVE_NOSEPARATE_CODE)
+        target_link_options(bonxie PRIVATE -Wl,-z,noseparate-code)
+    endif()
     # A pointer to be relocated takes a bit instead of 24 bytes; known to the loader since glibc 2.36.
     check_linker_flag(C -Wl,-z,pack-relative-relocs BNX_HAVE_RELR)
     if(BNX_HAVE_RELR)

@@ -6,7 +6,10 @@
 #define TOP_LEVEL (BNX_WHEEL_LEVELS - 1)
 #define TOP_SHIFT (TOP_LEVEL * BNX_WHEEL_SLOT_BITS)
 
-static_assert(BNX_WHEEL_LEVELS * BNX_WHEEL_SLOTS <= UINT16_MAX, "slot numbers fit bnx_timer.slot");
+/* At most so many timers are moved down ahead of time by one advance: some 25 us when they are in
+ * no cache. */
+#define EARLY_MAX 256
+#define EARLY_PASSES_MAX 15 /* of one slot */
 
 /* The occupied slot that comes up first. */
 struct first_slot {
@@ -76,17 +79,23 @@ static unsigned slot_of_tick(uint64_t now, uint64_t tick) {
     return level * BNX_WHEEL_SLOTS + index;
 }
 
-/* At the tail: timers of one tick keep the order in which they were armed, cut cascades aside. */
-static void link_at(struct bnx_wheel *wheel, struct bnx_wheel_timer *timer, uint64_t tick) {
-    unsigned slot = slot_of_tick(wheel->now_tick, tick);
+static void link_into(struct bnx_wheel *wheel, struct bnx_wheel_timer *timer, unsigned slot,
+                      unsigned pass) {
     struct bnx_wheel_timer_link *head = &wheel->slots[slot];
     struct bnx_wheel_timer_link *last = head->prev;
     timer->link.next = head;
     timer->link.prev = last;
     last->next = &timer->link;
     head->prev = &timer->link;
-    timer->slot = (uint16_t)slot;
+    timer->slot = slot & 0xfff;
+    timer->pass = pass & 0xf;
     wheel->occupied[slot / BNX_WHEEL_SLOTS] |= UINT64_C(1) << (slot & SLOT_MASK);
+}
+
+/* At the tail: timers of one tick keep the order in which they were armed, but for those that have
+ * been moved ahead of time, and for cut cascades. */
+static void link_at(struct bnx_wheel *wheel, struct bnx_wheel_timer *timer, uint64_t tick) {
+    link_into(wheel, timer, slot_of_tick(wheel->now_tick, tick), 0);
 }
 
 static void unlink_from(struct bnx_wheel *wheel, struct bnx_wheel_timer *timer) {
@@ -186,6 +195,57 @@ static size_t empty_slot(struct bnx_wheel *wheel, unsigned slot, size_t max,
     return touched;
 }
 
+/* ---- Ahead of time ---- */
+
+/* The pass over a slot that comes up in `left` ticks: one from a quarter of its length before, the
+ * next when half of that is left, and so on. 0: it is too early. */
+static unsigned pass_now(uint64_t left, unsigned shift) {
+    unsigned pass = 0;
+    while (pass < EARLY_PASSES_MAX && left <= (UINT64_C(1) << shift) >> (pass + 2)) {
+        pass++;
+    }
+    return pass;
+}
+
+/* Moves timers of the slot of this level that comes up next to the level below, where they can be
+ * told apart by less than a round. Returns how many it has touched. */
+static size_t empty_early(struct bnx_wheel *wheel, unsigned level, size_t max) {
+    unsigned shift = level * BNX_WHEEL_SLOT_BITS;
+    unsigned below_shift = shift - BNX_WHEEL_SLOT_BITS;
+    uint64_t next = (wheel->now_tick >> shift) + 1;
+    unsigned slot = level * BNX_WHEEL_SLOTS + ((unsigned)next & SLOT_MASK);
+    unsigned pass = pass_now((next << shift) - wheel->now_tick, shift);
+    uint64_t furthest =
+        (wheel->now_tick >> below_shift) + SLOT_MASK + (BNX_PLANT(wheel_early_too_far) ? 1 : 0);
+    struct bnx_wheel_timer_link *head = &wheel->slots[slot];
+    size_t touched = 0;
+    while (touched < max && pass > 0 && head->next != head) {
+        struct bnx_wheel_timer *timer = (struct bnx_wheel_timer *)(void *)head->next;
+        if (timer->pass == pass) {
+            break; /* all before it have been looked at in this pass */
+        }
+        /* relaxed: an extend that comes now makes it come up early in the lower slot, as it does
+         * in any; a cancelled one is dropped there */
+        uint64_t below = word_tick(bnx_load_relaxed(&timer->word)) >> below_shift;
+        unsigned below_slot = (level - 1) * BNX_WHEEL_SLOTS + ((unsigned)below & SLOT_MASK);
+        bool is_near = below <= furthest;
+        unlink_from(wheel, timer);
+        link_into(wheel, timer, is_near ? below_slot : slot, is_near ? 0 : pass);
+        touched++;
+    }
+    return touched;
+}
+
+/* The top level is a ring of its own, and a slot of level 1 holds few. */
+static void work_ahead(struct bnx_wheel *wheel) {
+    size_t touched = 0;
+    for (unsigned level = 2; level < TOP_LEVEL; level++) {
+        if (wheel->occupied[level] != 0 && !BNX_PLANT(wheel_never_early)) {
+            touched += empty_early(wheel, level, EARLY_MAX - touched);
+        }
+    }
+}
+
 void bnx_wheel_init(struct bnx_wheel *wheel, uint64_t now_ns) {
     wheel->now_tick = tick_of_clock(now_ns);
     for (unsigned level = 0; level < BNX_WHEEL_LEVELS; level++) {
@@ -260,6 +320,7 @@ size_t bnx_wheel_advance(struct bnx_wheel *wheel, uint64_t now_ns, size_t max,
     }
     if (!out_batch->has_more) {
         wheel->now_tick = target;
+        work_ahead(wheel);
     }
     /* relaxed: see bnx_wheel_next_published. The old bound still holds, and may be the better one:
      * a slot above level 0 starts long before its timers are due. */

@@ -17,6 +17,12 @@
  *     5       19.5  h         52.1  days
  *     6       52.1  days       9.13 years
  *
+ * A slot of a second or an hour may hold a million timers, and all of them had to move on when it
+ * comes up, while others are due. So the slot that comes up next on its level is emptied ahead of
+ * time, a few timers at each advance: from a quarter of a slot before its start on, and in passes
+ * of half the time left each, because a timer can go down only when it is less than a round of the
+ * lower level away. Some 3 % of them are left for the start.
+ *
  * A deadline beyond that waits in the last slot of the top level and is sorted in again when the
  * slot comes up. The constants below derive from three: tick bits, slot bits, levels.
  *
@@ -117,6 +123,7 @@
 #define BNX_TIMER_TICK_NEVER ((UINT64_C(1) << BNX_TIMER_TICK_BITS) - 1)
 
 static_assert(BNX_WHEEL_SLOTS <= 64, "a level's occupancy is one word");
+static_assert(BNX_WHEEL_LEVELS * BNX_WHEEL_SLOTS <= 1u << 12, "slot numbers fit bnx_wheel_timer");
 static_assert(BNX_WHEEL_RANGE_BITS < BNX_TIMER_TICK_BITS, "the word holds more than the wheel");
 static_assert(BNX_TIMER_GENERATION_BITS >= 14, "see Who may hold a pointer");
 
@@ -144,7 +151,8 @@ struct bnx_wheel_timer_link {
 struct bnx_wheel_timer {
     struct bnx_wheel_timer_link link; /* first, so that a link of a slot is its timer */
     uint64_t word;                    /* {generation, state, tick}; any thread */
-    uint16_t slot;                    /* level * BNX_WHEEL_SLOTS + index while linked; structural */
+    uint16_t slot : 12;               /* level * BNX_WHEEL_SLOTS + index while linked; structural */
+    uint16_t pass : 4;                /* in which it was left where it is; 0: in none; structural */
     /* Three fields for the caller, who writes them while idle and reads them when taken. */
     uint16_t kind; /* what to do when it fires */
     uint32_t tag;  /* for instance whose wheel holds it */
@@ -210,8 +218,9 @@ enum bnx_disarm bnx_wheel_disarm(struct bnx_wheel *wheel, struct bnx_wheel_timer
  * Moves the clock and takes what has expired, by rising tick; a tick's timers in no promised order.
  *
  * @param now_ns     the clock; earlier than before counts as before
- * @param max        > 0; bounds all timers touched: expired, dropped and moved down a level. A
- *                   cascade may be cut and goes on with the next call
+ * @param max        > 0; bounds all timers touched: expired, dropped and moved down a level; then
+ *                   at most 256 are moved down ahead of time. A cascade may be cut and goes on with
+ *                   the next call
  * @param out_batch  not NULL, overwritten
  * Returns: how many expired; out_batch->has_more says that max was spent before all was done.
  * Context: structural. Threads: cancel and extend may run at the same time.
