@@ -111,6 +111,79 @@ TEST(select_meet, "sim.select_meet") {
     seeds_run(SEEDS, meet_somewhere);
 }
 
+/* ---- Threads that only receive ---- */
+
+#define TAKERS_MAX 3
+
+struct handout {
+    struct bnx_chan *chan;
+    uint32_t share; /* of a taker */
+    uint32_t takers;
+    uint64_t next; /* the next item; any task */
+};
+
+struct taker {
+    struct handout *handout;
+    struct bnx_os_thread thread;
+    uint64_t sum;
+};
+
+static void take_share(void *arg) {
+    struct taker *taker = arg;
+    for (uint32_t i = 0; i < taker->handout->share; i++) {
+        uint64_t item = 0;
+        CHECK_EQ(bnx_chan_recv(taker->handout->chan, &item), 0);
+        taker->sum += item;
+    }
+}
+
+static int give_out(void *arg) {
+    struct handout *handout = arg;
+    uint64_t end = (uint64_t)handout->share * handout->takers;
+    uint64_t item;
+    while ((item = bnx_fetch_add_relaxed(&handout->next, 1)) < end) { /* a number on its own */
+        CHECK_EQ(bnx_chan_send(handout->chan, &item), 0);
+    }
+    return 0;
+}
+
+static int give_out_all(void *arg) {
+    struct bnx_scope scope;
+    CHECK_EQ(bnx_scope_open(&scope, NULL), 0);
+    uint32_t givers = 1 + bnx_sim_draw(2);
+    for (uint32_t i = 0; i < givers; i++) {
+        CHECK_EQ(bnx_spawn(&scope, give_out, arg), 0);
+    }
+    return bnx_scope_close(&scope);
+}
+
+static int serve_threads(void *arg) {
+    (void)arg;
+    struct handout handout = {.share = 1 + bnx_sim_draw(6), .takers = 1 + bnx_sim_draw(TAKERS_MAX)};
+    CHECK_EQ(bnx_chan_create(sizeof(uint64_t), 1 + bnx_sim_draw(4), &handout.chan), 0);
+    struct taker takers[TAKERS_MAX];
+    for (uint32_t i = 0; i < handout.takers; i++) {
+        takers[i] = (struct taker){.handout = &handout};
+        sched_thread_start(&takers[i].thread, take_share, &takers[i]);
+    }
+    CHECK_EQ(seeds_bnx_run(give_out_all, &handout), 0);
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < handout.takers; i++) {
+        sched_thread_join(&takers[i].thread);
+        sum += takers[i].sum;
+    }
+    uint64_t items = (uint64_t)handout.share * handout.takers;
+    CHECK_EQ(sum, items * (items - 1) / 2);
+    bnx_chan_destroy(handout.chan);
+    return 0;
+}
+
+/* What tasks send through a buffer reaches threads that only receive, to the last item: no thread
+ * waits beside one, whoever else waited with it. */
+TEST(chan_takers, "sim.chan_takers") {
+    seeds_run(SEEDS, serve_threads);
+}
+
 int main(int argc, char **argv) {
     return bnx_test_main(argc, argv);
 }

@@ -57,7 +57,7 @@ static uint32_t chan_flow_draw(struct chan_flow_party *party, uint32_t bound) {
     return bnx_rng_below(&party->rng, bound);
 }
 
-static void chan_flow_came(struct chan_flow *flow, uint32_t item) {
+static void chan_flow_came(struct chan_flow *flow, uint64_t item) {
     CHECK(item < CHAN_FLOW_ITEMS_MAX);
     CHECK_EQ(bnx_fetch_add_acq_rel(&flow->came[item], 1), 0);
 }
@@ -72,10 +72,10 @@ static bool chan_flow_hurry(struct chan_flow_party *party, struct bnx_scope *sco
     return true;
 }
 
-static int chan_flow_select_send(struct chan_flow_party *party, uint32_t item, uint32_t how) {
+static int chan_flow_select_send(struct chan_flow_party *party, uint64_t item, uint32_t how) {
     struct chan_flow *flow = party->flow;
     uint32_t side = chan_flow_draw(party, 2);
-    uint32_t got = UINT32_MAX;
+    uint64_t got = UINT64_MAX;
     struct bnx_case cases[] = {
         BNX_CASE_SEND(flow->chans[side], &item),
         how == 0 ? BNX_CASE_RECV(flow->chans[1 - side], &got)
@@ -96,10 +96,10 @@ static int chan_flow_select_send(struct chan_flow_party *party, uint32_t item, u
 }
 
 /* Returns how many items from `item` on went; < 0: none. */
-static int chan_flow_send(struct chan_flow_party *party, uint32_t item) {
+static int chan_flow_send(struct chan_flow_party *party, uint64_t item) {
     struct bnx_chan *chan = party->flow->chans[chan_flow_draw(party, 2)];
-    uint32_t batch[CHAN_FLOW_BATCH] = {item, item + 1, item + 2};
-    uint32_t left = party->end - item;
+    uint64_t batch[CHAN_FLOW_BATCH] = {item, item + 1, item + 2};
+    uint64_t left = party->end - item;
     uint32_t how = chan_flow_draw(party, 7);
     struct bnx_scope scope;
     int result = 0;
@@ -132,7 +132,7 @@ static int chan_flow_send(struct chan_flow_party *party, uint32_t item) {
 
 static int chan_flow_produce(void *arg) {
     struct chan_flow_party *party = arg;
-    uint32_t item = party->first;
+    uint64_t item = party->first;
     while (item < party->end) {
         int count = chan_flow_send(party, item);
         if (count < 0 && bnx_checkpoint() != 0) {
@@ -152,7 +152,7 @@ static int chan_flow_produce(void *arg) {
  * Receives from one channel. Returns how many came, or an error. A consumer does not wait there for
  * ever: all items may go to the other.
  */
-static int chan_flow_recv(struct chan_flow_party *party, uint32_t side, uint32_t *out_items) {
+static int chan_flow_recv(struct chan_flow_party *party, uint32_t side, uint64_t *out_items) {
     struct bnx_chan *chan = party->flow->chans[side];
     uint32_t how = chan_flow_draw(party, 3);
     struct bnx_scope scope;
@@ -172,7 +172,7 @@ static int chan_flow_recv(struct chan_flow_party *party, uint32_t side, uint32_t
 }
 
 static int chan_flow_select_recv(struct chan_flow_party *party, uint32_t *out_side,
-                                 uint32_t *out_items) {
+                                 uint64_t *out_items) {
     struct chan_flow *flow = party->flow;
     bool is_hurried = chan_flow_draw(party, 2) == 0;
     struct bnx_case cases[] = {
@@ -192,7 +192,7 @@ static int chan_flow_consume(void *arg) {
     struct chan_flow_party *party = arg;
     party->is_open[0] = party->is_open[1] = true;
     while (party->is_open[0] || party->is_open[1]) { /* ends when both are closed and drained */
-        uint32_t items[CHAN_FLOW_BATCH];
+        uint64_t items[CHAN_FLOW_BATCH];
         uint32_t side = chan_flow_draw(party, 2);
         side = party->is_open[side] ? side : 1 - side;
         int count = chan_flow_draw(party, 2) == 0 ? chan_flow_select_recv(party, &side, items)
@@ -278,7 +278,7 @@ static void chan_flow_run(struct chan_flow_run *run, const struct chan_flow_opti
     struct chan_flow *flow = &run->flow;
     flow->options = options;
     for (int side = 0; side < 2; side++) {
-        CHECK_EQ(bnx_chan_create(sizeof(uint32_t), options->capacities[side], &flow->chans[side]),
+        CHECK_EQ(bnx_chan_create(sizeof(uint64_t), options->capacities[side], &flow->chans[side]),
                  0);
     }
     CHECK_EQ(bnx_chan_create(0, 0, &flow->done), 0);

@@ -169,6 +169,69 @@ TEST(chan_order, "chan.serves_in_order") {
     sched_run_each(serve_in_order, NULL);
 }
 
+/* One of a crowd, with an item of the size that has the shortest way. */
+struct guest {
+    struct bnx_chan *chan;
+    uint64_t item;
+    bool sends;
+};
+
+static int visit(void *arg) {
+    struct guest *guest = arg;
+    return guest->sends ? bnx_chan_send(guest->chan, &guest->item)
+                        : bnx_chan_recv(guest->chan, &guest->item);
+}
+
+static void gather(struct bnx_scope *scope, struct guest *guests, struct bnx_task **out_tasks) {
+    for (int i = 0; i < CROWD; i++) {
+        CHECK_EQ(bnx_spawn_with(scope, NULL, visit, &guests[i], &out_tasks[i]), 0);
+        while (bnx_task_state(out_tasks[i]) != BNX_TASK_PARKED) { /* ends: nobody serves it */
+            bnx_yield();
+        }
+    }
+}
+
+static int serve_beside_buffer(void *arg) {
+    (void)arg;
+    struct bnx_chan *chan = make(sizeof(uint64_t), CROWD);
+    for (uint64_t round = 0; round < 6; round++) {
+        bool sends = round % 2 == 0;
+        struct bnx_scope scope;
+        struct guest guests[CROWD];
+        struct bnx_task *tasks[CROWD];
+        CHECK_EQ(bnx_scope_open(&scope, NULL), 0);
+        for (uint64_t i = 0; i < CROWD; i++) {
+            uint64_t item = i;
+            CHECK_EQ(sends ? bnx_chan_send(chan, &item) : 0, 0); /* it is full, or empty */
+            guests[i] = (struct guest){chan, CROWD + i, sends};
+        }
+        gather(&scope, guests, tasks);
+        for (uint64_t i = 0; i < CROWD; i++) {
+            uint64_t item = i;
+            CHECK_EQ(sends ? bnx_chan_recv(chan, &item) : bnx_chan_send(chan, &item), 0);
+            CHECK_EQ(item, i);
+            join(tasks[i]); /* exactly he was served */
+            CHECK_EQ(guests[i].item, sends ? CROWD + i : i);
+            CHECK_EQ(bnx_chan_count(chan), sends ? CROWD : 0);
+        }
+        for (uint64_t i = 0; sends && i < CROWD; i++) {
+            uint64_t item = 0;
+            CHECK_EQ(bnx_chan_recv(chan, &item), 0);
+            CHECK_EQ(item, CROWD + i);
+        }
+        CHECK_EQ(bnx_scope_close(&scope), 0);
+    }
+    bnx_chan_destroy(chan);
+    return 0;
+}
+
+/* Claim: the buffer goes past nobody who waits: a sender serves the receivers that do, one by one,
+ * and a receiver lets the senders of a full channel in. Method: five of a kind wait, plain calls
+ * serve them in their order, again and again on one channel. */
+TEST(chan_buffer, "chan.buffer_passes_nobody") {
+    sched_run_each(serve_beside_buffer, NULL);
+}
+
 static int refill(void *arg) {
     (void)arg;
     struct bnx_chan *chan = make(sizeof(int), 2);
