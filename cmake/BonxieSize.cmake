@@ -67,6 +67,7 @@ set(BNX_SMALL_SOURCES
     io/socket.c
     io/stream.c
     io/stream_copy.c
+    io/stream_write.c
     io/terminal.c
     io/walk.c
 )

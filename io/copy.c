@@ -129,10 +129,12 @@ static int move_piece(void *arg) {
     if (result != 0) {
         return result;
     }
-    result = bnx_fd_step_begin(&copy->at_to, copy->counts);
+    result = BNX_PLANT(copy_counts_one) ? 0 : bnx_fd_step_begin(&copy->at_to, copy->counts);
     if (result == 0) {
         result = move_now(copy);
-        bnx_fd_step_end(&copy->at_to);
+        if (!BNX_PLANT(copy_counts_one)) {
+            bnx_fd_step_end(&copy->at_to);
+        }
     }
     bnx_fd_step_end(&copy->at_from);
     return result;

@@ -125,8 +125,8 @@ static bool uring_start(struct bnx_driver *driver, struct bnx_op *op) {
     bnx_op_prepare(sqe, op);
     sqe->user_data = user_data_of(op, KIND_OP, sequence_of(op->task));
     bnx_tsan_release(op); /* the kernel hands it to whoever completes it, out of the tool's sight */
-    bnx_fd_counts_add(&self->io.counts, op->fd);
-    bnx_fd_counts_add(&self->io.counts, bnx_op_second_fd(op));
+    bnx_fd_counts_add(&self->io.counts, op->fd, BNX_FD_OP);
+    bnx_fd_counts_add(&self->io.counts, bnx_op_second_fd(op), BNX_FD_OP);
     (void)bnx_fetch_add_relaxed(&self->io.base.ops_in_flight, 1); /* a count */
     bnx_worker_service_enter(self->io.base.worker);
     CK_LIST_INSERT_HEAD(&self->flying, op, flying);
@@ -248,8 +248,8 @@ static void complete_op(struct uring_driver *self, const struct completion *comp
         bnx_op_is_cancel_wanted(op->task, sequence_of(op->task))) {
         return;
     }
-    bnx_fd_counts_sub(&self->io.counts, op->fd);
-    bnx_fd_counts_sub(&self->io.counts, bnx_op_second_fd(op));
+    bnx_fd_counts_sub(&self->io.counts, op->fd, BNX_FD_OP);
+    bnx_fd_counts_sub(&self->io.counts, bnx_op_second_fd(op), BNX_FD_OP);
     (void)bnx_fetch_sub_relaxed(&self->io.base.ops_in_flight, 1); /* a count */
     bnx_op_complete(op, completion->result, completion->flags);
 }
@@ -310,7 +310,7 @@ static bool take_op(struct uring_driver *self, struct completion *completion) {
         check_sequence(op, completion);
         op->result = completion->result;
         if (completion->result >= 0 || BNX_PLANT(zerocopy_failure_lets_go)) {
-            bnx_fd_counts_sub(&self->io.counts, op->fd);
+            bnx_fd_counts_sub(&self->io.counts, op->fd, BNX_FD_OP);
             op->fd = -1;
         }
         return false;

@@ -5,6 +5,9 @@
  *
  * Concepts
  *   count    one a driver and descriptor: its operations in flight there (of rings), and its steps.
+ *            A close asks a worker to end the former; of the latter it has nothing to end, and the
+ *            worker may be held by a system call of one. So the two are told apart: an operation
+ *            counts for BNX_FD_OP steps. More steps than that only make the close ask in vain.
  *   closes   one a number, of the whole process: how often bnx_close was called with it.
  *   step     a call of several steps at a descriptor (a wait, then a system call; an operation that
  *            is begun again) has nothing in flight between two of them. It remembers `closes` when
@@ -12,6 +15,7 @@
  *            been closed since. Where a step waits, it waits at this same descriptor alone: the
  *            close ends that wait, and then waits for the step. But a copy's piece is one system
  *            call at two descriptors, made by a thread: a close of either waits until it is over.
+ *   library  what does its own system calls on a descriptor has steps as well (bonxie/ready.h).
  *
  * Invariants
  *   While a step goes on, its count stands, and so the descriptor is the one it was when the call
@@ -29,10 +33,17 @@
 #include "runtime/atomic.h"
 #include "runtime/os.h"
 
+#include <bonxie/ready.h>
+
 #include <errno.h>
 #include <sys/mman.h>
 
 #define BNX_COUNTED_FDS (1 << 20) /* untouched pages cost nothing; the kernel's usual hard limit */
+
+/* What each adds to a count. 4 million operations a worker and descriptor: more than there are
+ * tasks. */
+#define BNX_FD_STEP 1u
+#define BNX_FD_OP (1u << 10)
 
 struct bnx_fd_counts {
     uint32_t *counts; /* by descriptor; O1 */
@@ -54,15 +65,15 @@ static inline void bnx_fd_counts_fini(struct bnx_fd_counts *self) {
 }
 
 /** -1, and what is beyond the table, is not counted. */
-static inline void bnx_fd_counts_add(struct bnx_fd_counts *self, int fd) {
+static inline void bnx_fd_counts_add(struct bnx_fd_counts *self, int fd, uint32_t what) {
     if ((unsigned)fd < BNX_COUNTED_FDS) {
-        (void)bnx_fetch_add_seq_cst(&self->counts[fd], 1); /* O1 */
+        (void)bnx_fetch_add_seq_cst(&self->counts[fd], what); /* O1 */
     }
 }
 
-static inline void bnx_fd_counts_sub(struct bnx_fd_counts *self, int fd) {
+static inline void bnx_fd_counts_sub(struct bnx_fd_counts *self, int fd, uint32_t what) {
     if ((unsigned)fd < BNX_COUNTED_FDS) {
-        (void)bnx_fetch_sub_seq_cst(&self->counts[fd], 1); /* O1 */
+        (void)bnx_fetch_sub_seq_cst(&self->counts[fd], what); /* O1 */
     }
 }
 
@@ -78,13 +89,6 @@ static inline void bnx_fd_closes_note(int fd) {
 }
 
 /* ---- Steps ---- */
-
-/* A call's at one descriptor; one step at a time. */
-struct bnx_fd_steps {
-    int fd;
-    uint32_t closes;              /* of the number, when the call began */
-    struct bnx_fd_counts *counts; /* where the step that goes on is counted */
-};
 
 static inline uint32_t bnx_fd_closes_of(int fd) {
     return (unsigned)fd < BNX_COUNTED_FDS ? bnx_load_seq_cst(&bnx_fd_closes[fd]) : 0; /* O1 */
@@ -104,16 +108,16 @@ static inline bool bnx_fd_steps_are_over(const struct bnx_fd_steps *self) {
 /** Begins a step, counted there. Returns 0, or -EBADF: the descriptor was closed. Any thread. */
 static inline int bnx_fd_step_begin(struct bnx_fd_steps *self, struct bnx_fd_counts *counts) {
     self->counts = counts;
-    bnx_fd_counts_add(counts, BNX_PLANT(fd_step_is_not_counted) ? -1 : self->fd);
+    bnx_fd_counts_add(counts, BNX_PLANT(fd_step_is_not_counted) ? -1 : self->fd, BNX_FD_STEP);
     if (bnx_unlikely(bnx_fd_steps_are_over(self))) {
-        bnx_fd_counts_sub(counts, BNX_PLANT(fd_step_is_not_counted) ? -1 : self->fd);
+        bnx_fd_counts_sub(counts, BNX_PLANT(fd_step_is_not_counted) ? -1 : self->fd, BNX_FD_STEP);
         return -EBADF;
     }
     return 0;
 }
 
 static inline void bnx_fd_step_end(struct bnx_fd_steps *self) {
-    bnx_fd_counts_sub(self->counts, BNX_PLANT(fd_step_is_not_counted) ? -1 : self->fd);
+    bnx_fd_counts_sub(self->counts, BNX_PLANT(fd_step_is_not_counted) ? -1 : self->fd, BNX_FD_STEP);
 }
 
 #endif

@@ -168,7 +168,8 @@ void bnx_op_complete(struct bnx_op *op, int32_t result, uint32_t flags) {
 
 /* ---- Closing ---- */
 
-/* Rounds of waiting for the completions of ended ops that only yield; then each sleeps. */
+/* Rounds of waiting for the completions of ended ops that only yield; then each sleeps. As many
+ * are between two times of asking. */
 #define CLOSE_YIELDS 16
 #define CLOSE_NAP_NS UINT64_C(1000000)
 
@@ -186,13 +187,22 @@ static void deliver_close(struct bnx_worker *worker, struct bnx_message *message
     bnx_task_ready(request->closer); /* the frame may be gone after this */
 }
 
+/* A close that goes on. */
+struct closing {
+    int fd;
+    uint32_t asked_ago; /* passes since one has asked a worker; 0: it may ask */
+};
+
 /* Whether anything is still at the descriptor; who waits for readiness, and what a thread is at,
- * has been told to end. */
-static bool is_busy(struct bnx_driver *driver, int fd) {
+ * has been told to end. *out_has_ops: what the worker has to end. */
+static bool is_busy(struct bnx_driver *driver, int fd, bool *out_has_ops) {
     struct bnx_io_driver *io = bnx_io_driver_of(driver);
     bool is_held = bnx_poller_close_fd(&io->poller, fd);
     bool is_pooled = bnx_blocking_close_fd(&io->blocking, fd);
-    return is_held || is_pooled || bnx_fd_counts_get(&io->counts, fd) != 0;
+    uint32_t count = bnx_fd_counts_get(&io->counts, fd);
+    *out_has_ops = count >= (BNX_PLANT(close_asks_steps) ? BNX_FD_STEP : BNX_FD_OP) &&
+                   bnx_io_ops_of(driver)->cancel_fd != NULL;
+    return is_held || is_pooled || count != 0;
 }
 
 /* Has a worker end what it has in flight at the descriptor. Each op that was started there is asked
@@ -204,26 +214,32 @@ static void end_ops_on(struct bnx_task *self, struct bnx_worker *worker, int fd)
     (void)bnx_task_park(self, BNX_WAIT_CLOSE, (const void *)(intptr_t)fd);
 }
 
-/* One pass. Returns whether it has found anybody. */
-static bool end_all(struct bnx_task *self, int fd, bool is_asking) {
+/* One pass. Returns whether it has found anybody. What a step begins after the pass has looked is
+ * asked for by the next one, unless this one has asked somebody. */
+static bool end_all(struct bnx_task *self, struct closing *closing) {
     uint32_t workers = bnx_runtime_worker_count(self->runtime);
+    bool may_ask = closing->asked_ago % CLOSE_YIELDS == 0;
     bool is_any = false;
+    bool is_asked = false;
     for (uint32_t i = 0; i < workers; i++) {
         struct bnx_worker *worker = bnx_worker_peer(i);
         struct bnx_driver *driver = bnx_worker_driver(worker);
-        bool is_here = is_busy(driver, fd);
-        if (is_here && is_asking && bnx_io_ops_of(driver)->cancel_fd != NULL) {
-            end_ops_on(self, worker, fd);
+        bool has_ops = false;
+        is_any |= is_busy(driver, closing->fd, &has_ops);
+        if (has_ops && may_ask) {
+            end_ops_on(self, worker, closing->fd);
+            is_asked = true;
         }
-        is_any |= is_here;
     }
+    closing->asked_ago = is_asked ? 1 : may_ask ? 0 : closing->asked_ago + 1;
     return is_any;
 }
 
 /* Not refused by a cancel. Ends: what is at the descriptor is ended, and further steps are refused;
  * a system call that is made there takes its time. */
 static void end_all_at(struct bnx_task *self, int fd) {
-    for (uint32_t round = 0; end_all(self, fd, round % CLOSE_YIELDS == 0); round++) {
+    struct closing closing = {.fd = fd};
+    for (uint32_t round = 0; end_all(self, &closing); round++) {
         if (round < CLOSE_YIELDS) {
             bnx_yield();
         } else {

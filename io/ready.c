@@ -59,6 +59,30 @@ int bnx_fd_wait(int fd, unsigned events) {
     return result == -EINVAL ? -EPERM : (int)result; /* a ring's word for it */
 }
 
+/* ---- Several steps ---- */
+
+struct bnx_fd_steps bnx_fd_steps_of(int fd) {
+    struct bnx_fd_steps steps = {.fd = fd, .closes = bnx_fd_closes_of(fd)};
+    return steps;
+}
+
+int bnx_fd_steps_enter(struct bnx_fd_steps *steps) {
+    steps->counts = NULL;
+    if (BNX_PLANT(fd_steps_are_nothing)) {
+        return 0;
+    }
+    if (bnx_task_current() == NULL) {
+        return bnx_fd_steps_are_over(steps) ? -EBADF : 0;
+    }
+    return bnx_fd_step_begin_here(steps);
+}
+
+void bnx_fd_steps_leave(struct bnx_fd_steps *steps) {
+    if (steps->counts != NULL) {
+        bnx_fd_step_end(steps);
+    }
+}
+
 /* ---- The event ---- */
 
 static struct bnx_fd_event *event_of(struct bnx_waitable *waitable) {

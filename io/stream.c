@@ -117,6 +117,8 @@ int bnx_stream_open_on(const struct bnx_transport_ops *ops, void *transport,
     stream->transport = transport;
     stream->fd = ops->fd != NULL ? ops->fd(transport) : -1;
     stream->is_socket = ops == &bnx_stream_socket_ops;
+    bool is_descriptor = stream->is_socket || ops == &bnx_stream_file_ops;
+    stream->steps = bnx_fd_steps_of(is_descriptor ? stream->fd : -1);
     stream->options = sizes;
     stream->reader.buffer = stream->reader.first;
     stream->reader.capacity = BNX_STREAM_FIRST_BYTES;
@@ -138,6 +140,11 @@ int bnx_stream_open(int fd, const struct bnx_stream_options *options,
     return bnx_stream_open_on(ops, (void *)(intptr_t)fd, options, out_stream);
 }
 
+int bnx_stream_step_begin(const struct bnx_stream *stream, struct bnx_fd_steps *out_steps) {
+    *out_steps = BNX_PLANT(stream_is_no_step) ? bnx_fd_steps_of(-1) : stream->steps;
+    return bnx_fd_steps_enter(out_steps);
+}
+
 int bnx_stream_close(struct bnx_stream *stream) {
     BNX_CHECK(!bnx_mutex_is_locked(&stream->reader.mutex));
     BNX_CHECK(!bnx_mutex_is_locked(&stream->writer.mutex));
@@ -146,7 +153,8 @@ int bnx_stream_close(struct bnx_stream *stream) {
         error = bnx_stream_send_unsent(stream);
     }
     if (stream->ops->close != NULL && stream->options.keep_open == 0) {
-        int closed = stream->ops->close(stream->transport);
+        bool is_closed = bnx_fd_steps_are_over(&stream->steps) && !BNX_PLANT(stream_closes_next);
+        int closed = is_closed ? -EBADF : stream->ops->close(stream->transport);
         error = error != 0 ? error : closed;
     }
     stream->reader.pipe_bytes = 0;

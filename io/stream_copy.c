@@ -212,10 +212,15 @@ static ssize_t copy_locked(struct copy *copy, size_t bytes_max) {
     return (ssize_t)moved;
 }
 
+/* Of a descriptor those that began with its stream. */
+static void begin_steps(const struct bnx_stream *stream, struct bnx_fd_steps *out_steps) {
+    *out_steps = stream->steps.fd >= 0 ? stream->steps : bnx_fd_steps_of(stream->fd);
+}
+
 ssize_t bnx_stream_copy(struct bnx_stream *from, struct bnx_stream *to, size_t bytes_max) {
     struct copy copy = {.from = from, .to = to};
-    bnx_fd_steps_init(&copy.at_from, from->fd);
-    bnx_fd_steps_init(&copy.at_to, to->fd);
+    begin_steps(from, &copy.at_from);
+    begin_steps(to, &copy.at_to);
     ssize_t result = bnx_stream_enter(&from->reader.mutex);
     if (result != 0) {
         return result;

@@ -11,6 +11,10 @@
  *   flowing  the last read filled what it was given, so the next one may ask for much.
  *   error    comes after bytes that were moved: it is kept for the next call of its side, because a
  *            socket reports its error once. A cancel is not kept: it belongs to the task.
+ *   step     a descriptor may be closed by another than its stream. So each call of the transport
+ *            is a step (fd_counts.h) of the stream, which began when it was opened: from the close
+ *            on they all fail with -EBADF, and the stream does not close the number again. Another
+ *            transport than a descriptor looks after that itself.
  *   pipe     what a splice(2) has taken out of the descriptor and not yet delivered is in a pipe.
  *            It is read before anything else is.
  *
@@ -61,8 +65,9 @@ struct bnx_stream_writer {
 struct bnx_stream {
     const struct bnx_transport_ops *ops; /* immutable, as all of this group */
     void *transport;
-    int fd;         /* beneath, or -1 */
-    bool is_socket; /* the descriptor is one: it can be asked without waiting */
+    int fd;                    /* beneath, or -1 */
+    bool is_socket;            /* the descriptor is one: it can be asked without waiting */
+    struct bnx_fd_steps steps; /* of each call of the transport, where that is a descriptor; -1 */
     struct bnx_stream_options options;
 
     struct bnx_stream_reader reader;
@@ -99,6 +104,12 @@ static inline ssize_t bnx_stream_partial(int *kept, size_t moved, ssize_t error)
     }
     return (ssize_t)moved;
 }
+
+/**
+ * Begins a call of the transport. Returns 0, or -EBADF: its descriptor was closed.
+ * @param out_steps to be ended by bnx_fd_steps_leave.
+ */
+int bnx_stream_step_begin(const struct bnx_stream *stream, struct bnx_fd_steps *out_steps);
 
 /** Takes the error that an earlier call has kept. 0: none. */
 static inline int bnx_stream_take_error(int *kept) {

@@ -71,7 +71,24 @@ static ssize_t read_transport(struct bnx_stream *stream, char *buffer, size_t by
     if (error != 0) {
         return error;
     }
-    return check_count(stream->ops->read(stream->transport, buffer, bytes), bytes);
+    struct bnx_fd_steps steps;
+    ssize_t got = bnx_stream_step_begin(stream, &steps);
+    if (got == 0) {
+        got = check_count(stream->ops->read(stream->transport, buffer, bytes), bytes);
+        bnx_fd_steps_leave(&steps);
+    }
+    return got;
+}
+
+/* The same of a socket, without waiting: -EAGAIN. */
+static ssize_t read_socket_now(struct bnx_stream *stream, char *buffer, size_t bytes) {
+    struct bnx_fd_steps steps;
+    ssize_t got = bnx_stream_step_begin(stream, &steps);
+    if (got == 0) {
+        got = check_count(bnx_recv(stream->fd, buffer, bytes, MSG_DONTWAIT), bytes);
+        bnx_fd_steps_leave(&steps);
+    }
+    return got;
 }
 
 static ssize_t added(struct bnx_stream_reader *reader, ssize_t got) {
@@ -91,7 +108,7 @@ static ssize_t fill_much(struct bnx_stream *stream, size_t bytes_wanted) {
     char *at = reader->buffer + reader->end;
     size_t room = reader->capacity - reader->end;
     if (stream->is_socket && reader->error == 0) {
-        return added(reader, check_count(bnx_recv(stream->fd, at, room, MSG_DONTWAIT), room));
+        return added(reader, read_socket_now(stream, at, room));
     }
     return added(reader, read_transport(stream, at, room));
 }

@@ -137,8 +137,12 @@ ssize_t bnx_stream_send(struct bnx_stream *stream, const struct iovec *pieces, i
     for (int i = 0; i < count && part_count < BNX_STREAM_PIECES_MAX; i++) {
         parts[part_count++] = pieces[i];
     }
+    struct bnx_fd_steps steps;
     size_t offered = 0;
-    ssize_t sent;
+    ssize_t sent = bnx_stream_step_begin(stream, &steps);
+    if (sent != 0) {
+        return sent;
+    }
     if (part_count > 1 && stream->ops->write_pieces != NULL) {
         for (int i = 0; i < part_count; i++) {
             offered += parts[i].iov_len;
@@ -148,6 +152,7 @@ ssize_t bnx_stream_send(struct bnx_stream *stream, const struct iovec *pieces, i
         offered = parts[0].iov_len;
         sent = stream->ops->write(stream->transport, parts[0].iov_base, offered);
     }
+    bnx_fd_steps_leave(&steps);
     if (sent <= 0) {
         return sent < 0 ? sent : -EIO; /* it neither took something nor said why */
     }
@@ -251,6 +256,19 @@ int bnx_stream_flush(struct bnx_stream *stream) {
     return error;
 }
 
+static int shut_down(struct bnx_stream *stream) {
+    struct bnx_fd_steps steps;
+    if (stream->ops->shutdown == NULL) {
+        return -EOPNOTSUPP;
+    }
+    int error = bnx_stream_step_begin(stream, &steps);
+    if (error == 0) {
+        error = stream->ops->shutdown(stream->transport);
+        bnx_fd_steps_leave(&steps);
+    }
+    return error;
+}
+
 int bnx_stream_shutdown(struct bnx_stream *stream) {
     struct bnx_stream_writer *writer = &stream->writer;
     int error = enter(stream);
@@ -259,10 +277,7 @@ int bnx_stream_shutdown(struct bnx_stream *stream) {
     }
     if (!writer->is_shut) {
         error = BNX_PLANT(stream_shuts_unsent) ? 0 : bnx_stream_send_unsent(stream);
-        if (error == 0) {
-            error = stream->ops->shutdown != NULL ? stream->ops->shutdown(stream->transport)
-                                                  : -EOPNOTSUPP;
-        }
+        error = error != 0 ? error : shut_down(stream);
         writer->is_shut = error == 0;
     }
     bnx_stream_leave(&writer->mutex);

@@ -9,6 +9,10 @@
  *   A connection has one reader and one writer at most (stream.h), and OpenSSL takes one call at a
  *   time: the mutex is held over each, never over a wait. OpenSSL's errors are per thread: they are
  *   fetched before the mutex is given back, and nothing between suspends.
+ *   The descriptor may be closed by another than the stream, and its number mean another file: each
+ *   call is a step (bonxie/ready.h) of what the number meant when the handshake began, the farewell
+ *   too. It stands over the waits, all of which are at this descriptor; the mutex is held by calls
+ *   that do not wait.
  *   A write that OpenSSL has begun must be repeated with the same bytes, of which it may have sent
  *   a part, encrypted. A stream does (repeats_writes): they stay first in its buffer.
  */
@@ -31,6 +35,7 @@
 struct tls_connection {
     SSL *ssl;
     struct bnx_tls *tls;
+    struct bnx_fd_steps steps; /* at its descriptor; each call takes a copy */
     int fd;
     bool keeps_open;       /* the descriptor stays when the stream is closed */
     struct bnx_mutex lock; /* of ssl */
@@ -160,9 +165,9 @@ static int outcome(struct tls_connection *self, int result, unsigned *out_events
     }
 }
 
-/* Calls until it is done. reason NULL: nobody wants to know. Suspends. */
-static int run(struct tls_connection *self, ssl_call call, void *buffer, size_t bytes, char *reason,
-               size_t reason_bytes) {
+/* Calls until it is done. Suspends. */
+static int run_step(struct tls_connection *self, ssl_call call, void *buffer, size_t bytes,
+                    char *reason, size_t reason_bytes) {
     int part = bytes < INT_MAX ? (int)bytes : INT_MAX;
     for (;;) { /* ends: with a result, or a cancel */
         unsigned events = 0;
@@ -181,6 +186,18 @@ static int run(struct tls_connection *self, ssl_call call, void *buffer, size_t 
             return ready;
         }
     }
+}
+
+/* One call, from begin to end. reason NULL: nobody wants to know. Suspends. */
+static int run(struct tls_connection *self, ssl_call call, void *buffer, size_t bytes, char *reason,
+               size_t reason_bytes) {
+    struct bnx_fd_steps steps = self->steps;
+    int result = bnx_fd_steps_enter(&steps);
+    if (result == 0) {
+        result = run_step(self, call, buffer, bytes, reason, reason_bytes);
+        bnx_fd_steps_leave(&steps);
+    }
+    return result;
 }
 
 /* ---- The transport ---- */
@@ -208,12 +225,20 @@ static void free_connection(struct tls_connection *self) {
 /* The close_notify goes out if the socket takes it at once: a close waits for nobody. */
 static int tls_close(void *transport) {
     struct tls_connection *self = transport;
-    int fd = self->keeps_open ? -1 : self->fd;
-    ERR_clear_error();
-    (void)SSL_shutdown(self->ssl); /* nobody else is here any more */
-    ERR_clear_error();
+    bool keeps_open = self->keeps_open;
+    int fd = self->fd;
+    int closed = bnx_fd_steps_enter(&self->steps);
+    if (closed == 0) {
+        ERR_clear_error();
+        (void)SSL_shutdown(self->ssl); /* nobody else is here any more */
+        ERR_clear_error();
+        bnx_fd_steps_leave(&self->steps);
+    }
     free_connection(self);
-    return fd >= 0 ? bnx_close(fd) : 0;
+    if (keeps_open) {
+        return 0;
+    }
+    return closed == 0 ? bnx_close(fd) : closed; /* the number is another's */
 }
 
 static const struct bnx_transport_ops tls_transport = {
@@ -271,6 +296,7 @@ static int make_connection(struct bnx_tls *tls, int fd, const char *host,
     }
     bnx_tls_ref(tls);
     *self = (struct tls_connection){.ssl = ssl, .tls = tls, .fd = fd};
+    self->steps = bnx_fd_steps_of(fd);
     SSL_set_bio(ssl, bio, bio); /* it owns it from now on */
     SSL_set_app_data(ssl, self);
     int error = 0;

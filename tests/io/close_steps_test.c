@@ -361,14 +361,18 @@ struct closer {
 static struct closer closer;
 static int (*real_ftruncate)(int fd, off_t bytes);
 
-/* Begins, and goes on when the closer waits for it or does not. */
-static int slow_ftruncate(int fd, off_t bytes) {
+/* In the call: until the closer waits for it, or does not. */
+static void await_closer(void) {
     bnx_store_release(&closer.is_inside, 1);
     while (bnx_load_acquire(&closer.is_closed) == 0 &&
            (bnx_load_acquire(&closer.is_closing) == 0 ||
             bnx_task_state(closer.task) != BNX_TASK_PARKED)) { /* ends: either of the two */
         bnx_os.thread_yield();
     }
+}
+
+static int slow_ftruncate(int fd, off_t bytes) {
+    await_closer();
     return real_ftruncate(fd, bytes);
 }
 
@@ -415,6 +419,51 @@ TEST(call, "io.close_waits_for_a_call") {
     real_ftruncate = bnx_os.ftruncate;
     bnx_os.ftruncate = slow_ftruncate;
     sched_run_each(close_beside_call, &temp);
+    temp_close(&temp);
+}
+
+static ssize_t (*real_range)(int from, off_t *from_offset, int to, off_t *to_offset, size_t bytes);
+
+static ssize_t slow_range(int from, off_t *from_offset, int to, off_t *to_offset, size_t bytes) {
+    await_closer();
+    return real_range(from, from_offset, to, to_offset, bytes);
+}
+
+static void close_beside_piece(struct temp *temp, bool is_target) {
+    struct bnx_scope scope;
+    int from = temp_random(temp, 100, 1);
+    int to = temp_random(temp, 1, 2);
+    int stranger = temp_random(temp, 100, 3);
+    int kept = dup(to);
+    uint64_t hash = temp_hash(from, 0, 100);
+    uint64_t strange_hash = temp_hash(stranger, 0, 100);
+    closer = (struct closer){.fd = is_target ? to : from, .stranger = stranger};
+    CHECK_EQ(bnx_scope_open(&scope, NULL), 0);
+    CHECK_EQ(bnx_spawn_with(&scope, NULL, close_inside, NULL, &closer.task), 0);
+    off_t from_at = 0, to_at = 0;
+    CHECK_EQ(bnx_copy_file(from, &from_at, to, &to_at, 100), 100);
+    CHECK_EQ(bnx_scope_close(&scope), 0);
+    CHECK(temp_hash(kept, 0, 100) == hash);
+    CHECK(temp_hash(stranger, 0, 100) == strange_hash);
+    int all[] = {from, to, stranger, kept};
+    for (int i = 0; i < 4; i++) {
+        CHECK_EQ(close(all[i]), 0);
+    }
+}
+
+static int close_beside_pieces(void *arg) {
+    close_beside_piece(arg, false);
+    close_beside_piece(arg, true);
+    return 0;
+}
+
+/* A piece of a copy is one call at two descriptors: the close of either waits for it. */
+TEST(piece, "io.close_waits_for_a_piece") {
+    struct temp temp;
+    temp_open(&temp);
+    real_range = bnx_os.copy_file_range;
+    bnx_os.copy_file_range = slow_range;
+    sched_run_each(close_beside_pieces, &temp);
     temp_close(&temp);
 }
 

@@ -122,6 +122,48 @@ TEST(watch, "io.close_beside_a_watch") {
     sched_run_each(close_beside_watch, NULL);
 }
 
+/* ---- Steps of a library's own ---- */
+
+static int step_twice(void *arg) {
+    (void)arg;
+    int fds[2];
+    io_unix_pair(fds);
+    int kept = dup(fds[0]);
+    struct bnx_fd_steps steps = bnx_fd_steps_of(fds[0]);
+    struct bnx_fd_steps other = steps;
+    CHECK_EQ(bnx_fd_steps_enter(&steps), 0);
+    CHECK_EQ(bnx_fd_steps_enter(&other), 0);
+    bnx_fd_steps_leave(&other);
+    bnx_fd_steps_leave(&steps);
+    CHECK_EQ(bnx_close(fds[0]), 0); /* waits for neither */
+    CHECK_EQ(dup3(kept, fds[0], O_CLOEXEC), fds[0]);
+    CHECK_EQ(bnx_fd_steps_enter(&steps), -EBADF);
+    struct bnx_fd_steps anew = bnx_fd_steps_of(fds[0]);
+    CHECK_EQ(bnx_fd_steps_enter(&anew), 0);
+    bnx_fd_steps_leave(&anew);
+    CHECK_EQ(bnx_close(kept), 0);
+    io_close_pair(fds);
+    return 0;
+}
+
+static void step_off_task(int fd) {
+    struct bnx_fd_steps steps = bnx_fd_steps_of(fd);
+    CHECK_EQ(bnx_fd_steps_enter(&steps), 0);
+    bnx_fd_steps_leave(&steps);
+    CHECK_EQ(bnx_close(fd), 0);
+    CHECK_EQ(bnx_fd_steps_enter(&steps), -EBADF);
+}
+
+/* A step is refused from the close of its number on, whatever the number means by then; one that
+ * has ended holds no close up; a thread's are refused as a task's are. */
+TEST(steps, "ready.steps_end_with_the_close") {
+    sched_run_each(step_twice, NULL);
+    int fds[2];
+    io_unix_pair(fds);
+    step_off_task(fds[0]);
+    step_off_task(fds[1]);
+}
+
 int main(int argc, char **argv) {
     return bnx_test_main(argc, argv);
 }

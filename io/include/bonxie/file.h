@@ -121,9 +121,13 @@ BNX_API int64_t bnx_copy_file(int from, off_t *from_offset, int to, off_t *to_of
 /**
  * Closes a descriptor. Tasks that wait on it get -EBADF first, so that the file is really released:
  * the peer of a socket sees its end, a listener gives up its port. A call that has begun before
- * does not go on with another file that gets the number. What a thread is at that cannot be
- * interrupted (a piece of bnx_copy_file, bnx_ftruncate, bnx_readlinkat) is waited for. An operation
- * that is started during the close is the caller's error, as in POSIX.
+ * does not go on with another file that gets the number, nor does a stream on it. What a thread is
+ * at that cannot be interrupted (bnx_ftruncate, bnx_readlinkat, a piece of bnx_copy_file) is waited
+ * for. A piece is one system call at two descriptors: where `to` keeps it, a full socket or
+ * terminal that blocks and that others write to as well, the close of `from` waits for that, too.
+ * An operation that is started during the close is the caller's error, as in POSIX.
+ * Numbers from 2^20 on, which a process gets only where fs.nr_open was raised, are merely closed:
+ * who waits on one is not told, and may meet the next file of it.
  * Returns 0 or -EBADF (it was not open); other errors of close(2) are returned with the fd closed.
  * Context: task, may suspend; not refused by a cancel. Off a task: close(2).
  */

@@ -31,6 +31,7 @@
 BNX_EXTERN_C_BEGIN
 
 struct bnx_poller;
+struct bnx_fd_counts;
 
 /**
  * Waits until a descriptor is ready.
@@ -41,6 +42,40 @@ struct bnx_poller;
  * Context: task, suspends; on any other thread it blocks, in poll(2).
  */
 BNX_API int bnx_fd_wait(int fd, unsigned events);
+
+/*
+ * The steps of a call that does its own system calls on a descriptor, and waits in between. Where
+ * it waits the descriptor may be closed, and its number given to another file.
+ *
+ *     struct bnx_fd_steps steps = bnx_fd_steps_of(fd);            when it is known what fd is
+ *     int error = bnx_fd_steps_enter(&steps);                     in a call, once or several times
+ *     while (error == 0 && (got = recv(fd, buffer, bytes, MSG_DONTWAIT)) < 0 && errno == EAGAIN) {
+ *         events = bnx_fd_wait(fd, POLLIN);
+ *         error = events < 0 ? events : 0;
+ *     }
+ *     bnx_fd_steps_leave(&steps);                                 where enter returned 0
+ *
+ * All fields are private. A copy of it is for another call, which may go on at the same time.
+ */
+struct bnx_fd_steps {
+    int fd;
+    uint32_t closes;              /* of the number, when its file was last known */
+    struct bnx_fd_counts *counts; /* where the step that goes on is counted; NULL: nowhere */
+};
+
+/** Returns the steps to come at what the number means now. Any thread; never suspends. */
+BNX_API struct bnx_fd_steps bnx_fd_steps_of(int fd);
+
+/**
+ * Begins a step: until it ends the number means what it meant, since bnx_close waits for that.
+ * Meanwhile the task waits for nothing but this descriptor, and does not close it.
+ * Returns 0; -EBADF: bnx_close was called with the number since, and nothing is begun.
+ * Context: any thread; never suspends. Off a task no close waits.
+ */
+BNX_API int bnx_fd_steps_enter(struct bnx_fd_steps *steps);
+
+/** Ends the step that was begun. Context: any thread; never suspends. */
+BNX_API void bnx_fd_steps_leave(struct bnx_fd_steps *steps);
 
 /*
  * A descriptor's readiness as a waitable (waitable.h), for tasks and threads alike. Its result is

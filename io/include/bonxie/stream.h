@@ -74,7 +74,9 @@ struct bnx_stream_options {
 
 /**
  * Opens a stream on a descriptor, of which it takes ownership (but see keep_open): a socket is used
- * by bnx_recv and bnx_send, any other descriptor by bnx_read and bnx_write.
+ * by bnx_recv and bnx_send, any other descriptor by bnx_read and bnx_write. Where bnx_close has
+ * closed it all the same, beneath the stream, each call that needs it returns -EBADF from then on,
+ * the stream's own close, too: none of them meets the next file of that number.
  * @param options NULL for defaults.
  * @param out_stream receives the stream, which bnx_stream_close ends together with the descriptor.
  * Returns 0; -EBADF; -EINVAL: a size out of range (1 to 1 GiB); -ENOMEM. On failure the descriptor

@@ -86,7 +86,8 @@ BNX_API void bnx_tls_destroy(struct bnx_tls *tls);
  * @param host the name or address that the certificate must be for, and the session's key; neither
  *   NULL nor empty, not longer than 255 bytes, with no dot at its begin.
  * @param options of the stream; NULL for defaults. With keep_open the descriptor is the caller's
- *   again when the stream is closed.
+ *   again when the stream is closed. Closed by bnx_close before, beneath handshake or stream, it is
+ *   as with bnx_stream_open: -EBADF, and no farewell.
  * @param out_info filled, also on failure; may be NULL.
  * Returns 0; -EACCES: the peer's certificate was refused, or ours by the peer; -EPROTO: no common
  * protocol, or no TLS at all; -ECONNRESET: the peer went away; -ECANCELED, -ETIMEDOUT, -EPERM off a
