@@ -195,7 +195,7 @@ static bool is_runq_worth(struct bnx_worker *thief, struct bnx_worker *victim, b
                           uint64_t now_ns) {
     uint32_t queued = bnx_runq_count(&victim->runq);
     if (queued == 0) {
-        if (thief->eyed == victim) {
+        if (thief->eyed == victim && !BNX_PLANT(thief_eyes_nothing)) {
             thief->eyed = NULL;
         }
         return false;

@@ -185,7 +185,8 @@ static void stop_searching(struct bnx_worker *worker) {
         return;
     }
     worker->is_searching = false;
-    if (bnx_idle_search_end(&worker->runtime->idle) && sees_queued(worker, false)) {
+    if (bnx_idle_search_end(&worker->runtime->idle) && !BNX_PLANT(search_ends_quietly) &&
+        sees_queued(worker, false)) {
         bnx_runtime_wake_one(worker->runtime);
     }
 }
@@ -214,7 +215,7 @@ static bool sees_only_deques(const struct bnx_worker *worker) {
 /* Whether it leaves a short runq to an owner who has not passed by since (steal.c). */
 static bool waits_for_owner(const struct bnx_worker *worker) {
     return worker->is_searching && worker->eyed != NULL && worker->spin_ns >= SPIN_NS_MIN &&
-           bnx_runq_count(&worker->eyed->runq) != 0 &&
+           !BNX_PLANT(thief_sleeps_beside) && bnx_runq_count(&worker->eyed->runq) != 0 &&
            bnx_load_relaxed(&worker->eyed->heartbeat) == worker->eyed_heartbeat; /* a hint */
 }
 
@@ -285,8 +286,9 @@ static void sleep_now(struct bnx_worker *worker) {
  * loop again. */
 static void *rest(struct bnx_worker *worker) {
     struct bnx_runtime *runtime = worker->runtime;
-    worker->poll_tick = worker->tick;                      /* what follows is no task's time */
-    if (worker->driver->ops->is_pending(worker->driver)) { /* its own before others' */
+    worker->poll_tick = worker->tick; /* what follows is no task's time */
+    bool has_own = worker->driver->ops->is_pending(worker->driver) && !BNX_PLANT(rest_steals_first);
+    if (has_own) { /* its own before others' */
         poll_outside(worker);
         void *own = find_item(worker);
         if (own != NULL) {
