@@ -125,6 +125,9 @@ void bnx_fork_tick(struct bnx_worker *worker) {
     worker->budget = BNX_BUDGET;
     worker->tick++;
     bnx_store_relaxed(&worker->heartbeat, worker->heartbeat + 1); /* for the watchdog */
+    if (!BNX_PLANT(fork_gives_no_sign)) {
+        bnx_worker_share_if_asked(worker);
+    }
     if (bnx_worker_wants_turn(worker)) {
         bnx_yield();
     }

@@ -28,7 +28,8 @@
  *   machine 13 us of the thief, for a task that may take 30 ns. From a wide deque the thief asks
  *   instead: the owner, at its next spawn or child, moves a part of it to its runq, where half of
  *   that is taken at once and without a barrier. An owner that does not answer, because its task
- *   computes, is stolen from as any other, and not asked again until it has passed by.
+ *   computes, is stolen from as any other, and not asked again until it has passed by. One that
+ *   joins forks passes by once in a budget of them.
  *
  * Loot
  *   What a raid on a deque has brought is judged by how long it kept the thief busy. When that was

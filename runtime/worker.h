@@ -52,7 +52,7 @@
 /* Descriptors in a deque from which on a thief asks its owner for a share (steal.c). */
 #define BNX_SHARE_MIN BNX_CAPACITY(64, 4)
 
-/* What a thief asks an owner, who takes it away when it spawns or runs a child. */
+/* What a thief asks an owner, who takes it away when it spawns, runs a child, or joins forks. */
 enum bnx_share {
     BNX_SHARE_NONE,   /* nothing, or it was answered */
     BNX_SHARE_WANTED, /* a part of the deque */
@@ -274,7 +274,7 @@ void bnx_worker_flush_half(struct bnx_worker *worker);
 /** Answers a thief: moves a part of the deque to the runq if that was asked for. Owner. */
 void bnx_worker_share(struct bnx_worker *worker);
 
-/** Asked at each spawn and each child run inline. */
+/** Asked at each spawn, each child run inline, and now and then while forks are joined. */
 static inline void bnx_worker_share_if_asked(struct bnx_worker *worker) {
     if (bnx_unlikely(bnx_load_relaxed(&worker->share_asked) != BNX_SHARE_NONE)) {
         bnx_worker_share(worker);

@@ -293,6 +293,32 @@ TEST(forgets_empty, "steal.empty_victim_is_forgotten") {
     }
 }
 
+/* ---- Forks ---- */
+
+static int do_nothing(void *arg) {
+    (void)arg;
+    return 0;
+}
+
+static int fork_on(void *arg) {
+    struct bnx_worker *worker = bnx_worker_current();
+    (void)arg;
+    bnx_store_relaxed(&worker->share_asked, BNX_SHARE_SIGN); /* as a thief does */
+    for (int i = 0; i <= BNX_BUDGET; i++) {
+        struct bnx_fork fork;
+        CHECK_EQ(bnx_fork(&fork, do_nothing, NULL), 0);
+        CHECK_EQ(bnx_fork_join(&fork), 0);
+    }
+    CHECK_EQ(bnx_load_relaxed(&worker->share_asked), BNX_SHARE_NONE);
+    return 0;
+}
+
+/* Claim: a worker that does nothing but forks shows thieves that it passes by, within a budget of
+ * them. Method: one worker, asked as by a thief. */
+TEST(forks_are_a_sign, "steal.forks_are_a_sign") {
+    run_unwatched(1, fork_on, NULL);
+}
+
 int main(int argc, char **argv) {
     return bnx_test_main(argc, argv);
 }
