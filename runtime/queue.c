@@ -415,11 +415,17 @@ void bnx_worker_plan_looks(struct bnx_worker *worker) {
     uint64_t ticks = POLL_SPAN_NS / (bnx_load_relaxed(&worker->slice_ns) + 1);
     bool is_watched = bnx_runtime_is_watched(worker->runtime);
     bool is_short = is_watched && ticks > TICKS_PER_POLL;
+    bool is_bounded = ticks > TICKS_PER_POLL_MAX && !BNX_PLANT(poll_without_bound);
     worker->poll_since = TICKS_PER_POLL;
     worker->look_since = TICKS_PER_CLOCK - 1;
     if (is_short) {
-        worker->poll_since = ticks < TICKS_PER_POLL_MAX ? (uint32_t)ticks : TICKS_PER_POLL_MAX;
+        worker->poll_since = is_bounded ? TICKS_PER_POLL_MAX : (uint32_t)ticks;
+    }
+    if (is_short || BNX_PLANT(poll_looks_at_no_clock)) {
         worker->look_since = worker->poll_since;
+    }
+    if (BNX_PLANT(poll_never_due)) {
+        worker->look_since = UINT32_MAX;
     }
 }
 
