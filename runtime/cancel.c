@@ -52,11 +52,10 @@ void bnx_scope_link_chain(struct bnx_scope *scope) {
 }
 
 void bnx_scope_make_findable_slow(struct bnx_task *self) {
-    if (self->is_linked == 0) {
-        link_member(self);
+    link_member(self);
+    if (!BNX_PLANT(cancel_links_no_chain)) {
+        bnx_scope_link_chain(self->scope);
     }
-    bnx_scope_link_chain(bnx_task_scope(self));
-    self->is_linked = BNX_TASK_FINDABLE;
 }
 
 void bnx_scope_member_remove_linked(struct bnx_task *task) {

@@ -116,9 +116,6 @@ static inline int open_scope(struct bnx_scope *scope, const struct bnx_scope_opt
         }
     }
     self->scope_top = scope;
-    if (self->is_linked == BNX_TASK_FINDABLE) {
-        self->is_linked = 1;
-    }
     if (scope->timer != NULL) {
         bnx_timer_node_start(worker, scope->timer, BNX_TIMER_SCOPE, scope, 0, scope->deadline_ns);
     }

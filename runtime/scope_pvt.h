@@ -10,9 +10,13 @@
  *              resumes the opener, and who is no child can make himself one no more. In a
  *              scope with children_max every child is counted in word, so that the limit is exact.
  *   findable   a cancel must wake tasks that wait. A task is linked into its scope's members when
- *              it first waits, and each scope above it into its parent then; a task that never
- *              waits costs no list operation. What is not linked does not wait, and finds a cancel
- *              by itself: every call that could wait compares the cancel epoch first.
+ *              it first waits, and that scope and each above it into its parent then; a task that
+ *              never waits costs no list operation. What is not linked does not wait, and finds a
+ *              cancel by itself: every call that could wait compares the cancel epoch first.
+ *              The scopes that the task opens itself are not linked by its waits: who cancels one
+ *              of them begins with its opener, and a walk from above finds the task as a member.
+ *              Those who wait in them link them, and so does a shield, whose grace period a walk
+ *              from above must begin.
  *   cancel     sets the scope's word, bumps the epoch, then walks members, openers and linked
  *              scopes beneath. The flag is not copied down: the check walks up (cancel.c).
  *   shield     ends the walk up while it is whole. The walk down goes through it, for what is

@@ -194,9 +194,9 @@ struct bnx_task {
     uint8_t stack_class;            /* enum bnx_stack_class; immutable after spawn */
     uint8_t flags;                  /* enum bnx_task_flag; immutable after spawn */
     uint8_t handle_count;           /* ROOT_HANDLE: the task and its handle; any thread */
-    uint8_t is_linked; /* 1: in its scope's members; 2: see BNX_TASK_FINDABLE; the task itself */
-    uint8_t class;     /* enum bnx_class, never INHERIT; immutable after spawn */
-    struct bnx_locals *locals; /* task-local storage, or NULL; the task itself */
+    uint8_t is_linked;              /* 1: findable, in its scope's members; the task itself */
+    uint8_t class;                  /* enum bnx_class, never INHERIT; immutable after spawn */
+    struct bnx_locals *locals;      /* task-local storage, or NULL; the task itself */
     union {
         /* Without a handle: of the argument (bnx_spawn_copy). */
         _Alignas(16) unsigned char copy[BNX_TASK_ARG_BYTES];
@@ -295,14 +295,10 @@ static inline bool bnx_task_is_pinned(const struct bnx_task *task) {
     return (task->flags & BNX_TASK_PINNED) != 0 || task->pin_count != 0;
 }
 
-/* In is_linked: so are the scope that it has open, if any, and all above. It stays true when that
- * scope closes; the next open takes it back to 1. */
-#define BNX_TASK_FINDABLE 2
-
-/** Makes the task findable by cancels: links it and every scope above it. Under no lock. */
+/** Makes the task findable by cancels: links it, its scope and every scope above. Under no lock. */
 void bnx_scope_make_findable_slow(struct bnx_task *self);
 static inline void bnx_scope_make_findable(struct bnx_task *self) {
-    if (bnx_unlikely(self->is_linked != BNX_TASK_FINDABLE)) {
+    if (bnx_unlikely(self->is_linked == 0)) {
         bnx_scope_make_findable_slow(self);
     }
 }

@@ -226,6 +226,103 @@ TEST(cancel_open_scopes, "cancel.task_takes_its_scopes") {
     sched_run_each(cancel_middle, NULL);
 }
 
+/* ---- Scopes opened after the first wait ---- */
+
+/* What is cancelled: the outer scope, the task in it, the one beneath that waits, a scope that this
+ * one has opened, the same by its deadline. */
+enum cancelled {
+    CANCEL_OUTER,
+    CANCEL_PARENT,
+    CANCEL_TASK,
+    CANCEL_OPENED,
+    CANCEL_DEADLINE,
+    CANCEL_KINDS
+};
+
+struct late {
+    enum cancelled what;
+    bool is_shielded;      /* it waits in a shield, which breaks soon */
+    struct bnx_task *task; /* who opens scopes; seen once is_inside is */
+    struct bnx_scope first;
+    uint64_t is_inside;
+};
+
+static int open_after_waiting(void *arg) {
+    struct late *late = arg;
+    CHECK_EQ(bnx_sleep(1), 0);
+    struct bnx_scope_options options = {.grace_ns = BNX_NS_PER_MS};
+    if (late->what == CANCEL_DEADLINE) {
+        options.deadline_ns = bnx_now() + BNX_NS_PER_MS;
+    }
+    struct bnx_scope_options second = {.flags = late->is_shielded ? BNX_SCOPE_SHIELD : 0};
+    struct bnx_scope scopes[2];
+    CHECK_EQ(bnx_scope_open(&late->first, &options), 0);
+    CHECK_EQ(bnx_scope_open(&scopes[0], &second), 0);
+    CHECK_EQ(bnx_scope_open(&scopes[1], NULL), 0);
+    bnx_store_release(&late->is_inside, 1);
+    CHECK_EQ(bnx_sleep(3600 * BNX_NS_PER_S), -ECANCELED);
+    (void)bnx_scope_close(&scopes[1]);
+    (void)bnx_scope_close(&scopes[0]);
+    (void)bnx_scope_close(&late->first);
+    return 0;
+}
+
+static int wait_for_late(void *arg) {
+    struct late *late = arg;
+    struct bnx_scope scope;
+    CHECK_EQ(bnx_scope_open(&scope, NULL), 0);
+    CHECK_EQ(bnx_spawn_with(&scope, NULL, open_after_waiting, late, &late->task), 0);
+    (void)bnx_scope_close(&scope);
+    return 0;
+}
+
+static void cancel_late(struct late *late) {
+    struct bnx_scope outer;
+    struct bnx_task *parent = NULL;
+    CHECK_EQ(bnx_scope_open(&outer, NULL), 0);
+    CHECK_EQ(bnx_spawn_with(&outer, NULL, wait_for_late, late, &parent), 0);
+    sched_await_count(&late->is_inside, 1);
+    while (late->what != CANCEL_DEADLINE && bnx_task_state(late->task) != BNX_TASK_PARKED) {
+        bnx_yield(); /* ends: it has nothing else to do */
+    }
+    switch (late->what) {
+    case CANCEL_OUTER:
+        bnx_scope_cancel(&outer, 0);
+        break;
+    case CANCEL_PARENT:
+        bnx_cancel(parent, 0);
+        break;
+    case CANCEL_TASK:
+        bnx_cancel(late->task, 0);
+        break;
+    case CANCEL_OPENED:
+        bnx_scope_cancel(&late->first, 0);
+        break;
+    case CANCEL_DEADLINE:
+    case CANCEL_KINDS:
+        break;
+    }
+    (void)bnx_scope_close(&outer);
+}
+
+static int cancel_late_ones(void *arg) {
+    (void)arg;
+    for (int what = 0; what < CANCEL_KINDS; what++) {
+        for (int is_shielded = 0; is_shielded < 2; is_shielded++) {
+            struct late late = {.what = (enum cancelled)what, .is_shielded = is_shielded != 0};
+            cancel_late(&late);
+        }
+    }
+    return 0;
+}
+
+/* Claim: a task that has waited before and then waits in scopes that it has opened since is found
+ * by every cancel above it and in it. Method: each kind of cancel, with a shield among the scopes
+ * and without; the wait is an hour long. */
+TEST(cancel_late_scopes, "cancel.finds_who_opens_more") {
+    sched_run_each(cancel_late_ones, NULL);
+}
+
 /* ---- Spawning while cancelled ---- */
 
 struct churn {
