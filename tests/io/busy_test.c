@@ -8,6 +8,7 @@
 #include "tests/io/fixture.h"
 
 #define PAIRS 64
+#define FEW_PAIRS 8
 #define MESSAGE_BYTES 64
 #define FDS_MAX 1024
 
@@ -129,6 +130,27 @@ TEST(together, "busy.sends_go_together") {
 TEST(bytes, "busy.bytes") {
     struct game game = prepare(PAIRS);
     sched_run_each(play_all, &game);
+}
+
+/* Of the messages of a few tasks some go alone, those of a LATENCY task at least, and some by the
+ * ring: in the builds with sanitizers as well, which take a worker for busy sooner. In some game
+ * with each number of workers, as above. */
+TEST(both_ways, "busy.few_send_in_both_ways") {
+    io_needs_ring(); /* elsewhere each send is a call */
+    struct game game = prepare(FEW_PAIRS);
+    game.class_of_first = BNX_CLASS_LATENCY;
+    for (size_t i = 0; i < SCHED_WORKER_COUNTS; i++) {
+        uint64_t all = 2 * FEW_PAIRS * game.rounds;
+        do { /* ends: see above */
+            calls.all = 0;
+            memset(calls.by_fd, 0, sizeof(calls.by_fd));
+            sched_run(sched_worker_counts[i], play_all, &game);
+            CHECK_EQ(calls.by_fd[game.fd_of_first], game.rounds);
+            CHECK(calls.all >= game.rounds && calls.all <= all);
+        } while (calls.all == all);
+        printf("%u workers: %llu of %llu messages by the ring\n", sched_worker_counts[i],
+               (unsigned long long)(all - calls.all), (unsigned long long)all);
+    }
 }
 
 /* Each message of two tasks that have the worker for themselves is sent at once. */
