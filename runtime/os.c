@@ -138,10 +138,6 @@ static int linux_membarrier(int command) {
     return (int)OR_ERRNO(syscall(SYS_membarrier, command, 0, 0));
 }
 
-static int linux_timer_slack(unsigned long ns) {
-    return OR_ERRNO(prctl(PR_SET_TIMERSLACK, ns));
-}
-
 static uint64_t linux_clock_now(void) {
     struct timespec now;
     (void)clock_gettime(CLOCK_MONOTONIC, &now);
@@ -486,7 +482,7 @@ struct bnx_os bnx_os = {
     .thread_cpu_clock = linux_thread_cpu_clock,
     .affinity_get = linux_affinity_get,
     .affinity_set = linux_affinity_set,
-    .timer_slack = linux_timer_slack,
+    .timer_slack = bnx_linux_timer_slack,
     .futex_wait = linux_futex_wait,
     .futex_wake = linux_futex_wake,
     .membarrier = linux_membarrier,

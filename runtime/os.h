@@ -174,8 +174,9 @@ struct bnx_os {
 /* The table in use. */
 extern struct bnx_os bnx_os;
 
-/** The table's process_spawn, which has a file of its own: os_process.c. */
+/** The table's process_spawn and timer_slack, which have a file of their own: os_process.c. */
 int bnx_linux_process_spawn(const struct bnx_os_process *how, pid_t *out_pid);
+int bnx_linux_timer_slack(unsigned long ns);
 
 /**
  * Registers the process for membarrier(2), so that light accesses become cheap. Idempotent.

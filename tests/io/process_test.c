@@ -4,6 +4,7 @@
 
 #include <bonxie/process.h>
 
+#include <sys/prctl.h>
 #include <sys/wait.h>
 
 /* Runs fn with each worker count; afterwards no child and no descriptor is left. */
@@ -187,6 +188,28 @@ static int start_elsewhere(void *arg) {
     text[output.bytes] = '\0';
     CHECK_STR(text, "/proc\nskua\n");
     return swap_descriptors(NULL);
+}
+
+/* The sizes of timer slack: the program's own, and the one that the child says it has. */
+static int compare_slack(void *arg) {
+    unsigned long expected_ns = *(const unsigned long *)arg;
+    char text[64];
+    struct bnx_process_text output = {.data = text, .bytes_max = sizeof(text) - 1};
+    char *slack[] = {(char[]){"cat"}, (char[]){"/proc/self/timerslack_ns"}, NULL};
+    struct bnx_process_options options = {.argv = slack};
+    CHECK_EQ(bnx_process_run(&options, NULL, &output, NULL), 0);
+    text[output.bytes] = '\0';
+    CHECK_EQ(strtoul(text, NULL, 10), expected_ns);
+    return 0;
+}
+
+/* A program gets the timer slack that ours has, though a worker has hardly any and whom it starts,
+ * the pool's threads among them, has the same. */
+TEST(process_timer_slack, "process.timer_slack_is_the_programs") {
+    unsigned long odd_ns = 70001; /* nobody's default */
+    CHECK_EQ(prctl(PR_SET_TIMERSLACK, odd_ns), 0);
+    sched_run_each(compare_slack, &odd_ns);
+    CHECK_EQ(prctl(PR_GET_TIMERSLACK), odd_ns);
 }
 
 /* Directory, environment, /dev/null, a descriptor of ours, errors into the output. */
