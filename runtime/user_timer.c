@@ -412,11 +412,15 @@ void bnx_timer_destroy(struct bnx_timer *timer) {
     if (timer == NULL || bnx_runtime_is_forked(timer->runtime)) {
         return;
     }
-    if (is_own_callback(timer)) {
+    bool is_own = is_own_callback(timer);
+    bnx_lock_acquire(&timer->lock); /* L1 */
+    if ((is_own || !timer->is_running) && !BNX_PLANT(timer_destroy_takes_favour)) {
+        bnx_store_relaxed(&timer->favoured, NULL); /* no barrier: see Destroy in the head */
+    }
+    timer->is_doomed = is_own;
+    bnx_lock_release(&timer->lock); /* L1 */
+    if (is_own) {
         (void)stop(timer);
-        bnx_lock_acquire(&timer->lock); /* L1 */
-        timer->is_doomed = true;
-        bnx_lock_release(&timer->lock); /* L1 */
         return;
     }
     (void)bnx_timer_cancel(timer);

@@ -37,6 +37,11 @@
  *                  that worker's timer_in_hand. One of the two sees what the other stored.
  *   U3 favour      leaving the short way: timer_in_hand = NULL store-release -> the same load. What
  *                  others write later, the worker reads by the lock under which it earns the next.
+ *   Destroy        it ends the favour without a barrier, under the lock, unless the callback runs
+ *                  elsewhere: nobody is in the short way then. The caller sees to it that every use
+ *                  happened before, for the memory is freed. A callback's own uses happened before
+ *                  is_running became false, under the same lock; one that begins later finds no
+ *                  favour, and one that it earns anew is taken away as any other.
  *   All else is under the lock, or is the deadline: a number on its own, so its accesses are
  *   relaxed. A CAS settles extend against expiry. Start and stop may overwrite an extend: it never
  *   makes a deadline of none or none of one, so it is as if it had come just before.

@@ -209,6 +209,57 @@ TEST(timer_hands, "timer.changes_hands") {
     }
 }
 
+static struct {
+    int (*membarrier)(int command);
+    uint64_t count;
+} barriers;
+
+static int count_barrier(int command) {
+    bnx_fetch_add_relaxed(&barriers.count, 1); /* a count */
+    return barriers.membarrier(command);
+}
+
+#define LONERS 16
+
+static int use_loners(void *arg) {
+    struct bnx_timer **timers = arg;
+    for (size_t i = 0; i < LONERS; i++) {
+        for (int use_count = 0; use_count < USES_ALONE; use_count++) {
+            (void)use(timers[i]);
+        }
+        CHECK_EQ(bnx_timer_start(timers[i], bnx_now() + HOUR_NS), 0);
+        CHECK(bnx_load_relaxed(&timers[i]->favoured) != NULL); /* by this worker */
+    }
+    return 0;
+}
+
+/* Claim: a thread that destroys timers which are in a worker's favour interrupts nobody: no other
+ * use of them is under way. Method: the system call of the barrier is counted, while timers with
+ * callbacks and without are destroyed off their worker. */
+TEST(timer_loners, "timer.destroy_needs_no_barrier") {
+    if (BNX_TSAN || BNX_SIM) {
+        SKIP("this build has no heavy barrier");
+    }
+    barriers.membarrier = bnx_os.membarrier;
+    bnx_os.membarrier = count_barrier;
+    struct bnx_options options = {.worker_count = 1, .seed = 1, .flags = BNX_NO_WATCHDOG};
+    struct bnx_runtime *runtime = NULL;
+    struct bnx_timer *timers[LONERS];
+    CHECK_EQ(bnx_runtime_create(&options, &runtime), 0);
+    for (size_t i = 0; i < LONERS; i++) {
+        struct bnx_timer_options how = {.runtime = runtime, .fn = i % 2 == 0 ? count_call : NULL};
+        CHECK_EQ(bnx_timer_create(&timers[i], &how), 0);
+    }
+    CHECK_EQ(bnx_runtime_run(runtime, use_loners, timers), 0);
+    uint64_t before = bnx_load_relaxed(&barriers.count); /* a count */
+    for (size_t i = 0; i < LONERS; i++) {
+        bnx_timer_destroy(timers[i]);
+    }
+    CHECK_EQ(bnx_load_relaxed(&barriers.count) - before, 0); /* as above */
+    sched_destroy(runtime);
+    bnx_os.membarrier = barriers.membarrier;
+}
+
 static int leave_node(void *arg) {
     struct target *target = arg;
     struct bnx_timer_options options = {.fn = count_call, .arg = target};
