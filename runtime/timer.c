@@ -11,6 +11,9 @@
 /* Timers touched in one hold of the service: a rescuer, and the owner, wait for it. */
 #define FIRE_BATCH 128
 
+#define LINE_BYTES 64
+#define STACK_LINES 4 /* the frames of a park, of the sleep and of its caller */
+
 #define TIMER_CROWD 4                         /* see timer.h */
 #define TIMER_REST_NS (4 * BNX_WHEEL_TICK_NS) /* as this */
 
@@ -113,6 +116,35 @@ void bnx_timer_node_end(struct bnx_worker *worker, struct bnx_timer_node *node) 
     give_ended(worker, node);
 }
 
+/*
+ * Whom a batch wakes has slept long: his descriptor and his stack are in no cache any more, and
+ * touched one after the other they are most of what a sleep costs. So the lines of all descriptors
+ * are asked for at once before the first is claimed, and those of a stack when its task is: by the
+ * time it runs they have come.
+ */
+static void expect_tasks(const struct bnx_wheel_batch *batch) {
+    const struct bnx_wheel_timer *timer = batch->expired.first;
+    while (timer != NULL) { /* ends: at most FIRE_BATCH */
+        if (timer->kind == BNX_TIMER_WAKE) {
+            const struct bnx_task *task = timer->arg;
+            __builtin_prefetch(task, 1);
+            __builtin_prefetch(&task->wait, 1);
+            __builtin_prefetch(&task->state, 1);
+        }
+        timer = (const struct bnx_wheel_timer *)(const void *)timer->link.next;
+    }
+}
+
+/* The task is claimed and not ready yet: while its registers are saved, nobody changes them. */
+static void expect_stack(const struct bnx_task *task) {
+    if (bnx_load_acquire(&task->on_cpu) == 0) { /* T1 */
+        const unsigned char *sp = task->context.sp;
+        for (size_t line = 0; line < STACK_LINES; line++) {
+            __builtin_prefetch(sp + line * LINE_BYTES, 1);
+        }
+    }
+}
+
 /* The node may be ended and freed by its owner the moment it is finished: finish comes before the
  * wake, and after the cancel walk. */
 static bool fire(struct bnx_wheel_timer *timer) {
@@ -128,6 +160,7 @@ static bool fire(struct bnx_wheel_timer *timer) {
         bnx_wheel_timer_finish(timer);
         bool is_claimed = bnx_wait_claim(task, sequence, BNX_WAKE);
         if (is_claimed) {
+            expect_stack(task);
             bnx_task_ready(task);
         }
         return is_claimed && !is_ticker;
@@ -146,6 +179,7 @@ static bool fire(struct bnx_wheel_timer *timer) {
 /* Returns how many tasks have been woken that were not waiting for a tick. */
 static size_t finish_batch(struct bnx_wheel_batch *batch) {
     size_t woken = 0;
+    expect_tasks(batch);
     struct bnx_wheel_timer *timer;
     while ((timer = bnx_wheel_timer_list_pop(&batch->expired)) !=
            NULL) { /* ends: at most FIRE_BATCH */
