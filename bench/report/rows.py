@@ -164,7 +164,10 @@ BOUNDS = (
           "BM_StuckMessage/1000", "stuck", 2, ""),
 )
 
+# The limit is first: where plain threads do not reach it either, another program had the CPUs.
 SCALINGS = (
+    Scaling("scale_limit", "limit: the matrix product by plain threads", "BM_BareMatmul/256/{w}",
+            1.8),
     Scaling("scale_fib", "fork fib(30)", "BM_ForkFib/30/{w}", 1.8),
     Scaling("scale_skynet_forks", "skynet as forks", "BM_SkynetForks/{w}", 1.8),
     Scaling("scale_skynet_tasks", "skynet as tasks", "BM_SkynetTasks/{w}", 1.8),

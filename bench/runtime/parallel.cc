@@ -5,6 +5,8 @@
  *                              each of which is forked
  *   BM_Matmul/N/WORKERS        a product of two N x N matrices of doubles by bnx_parallel_for over
  *                              its rows; one operation is one multiplication with its addition
+ *   BM_BareMatmul/N/THREADS    limit: the same product by plain threads, each with its share of
+ *                              the rows on a CPU of its own: the most that two workers can bring
  *   BM_Quicksort/N/WORKERS     N numbers, the lower part of each split forked; one operation is one
  *                              number
  */
@@ -12,6 +14,8 @@
 
 #include <algorithm>
 #include <numeric>
+#include <sched.h>
+#include <thread>
 #include <vector>
 
 /* ---- Queens ---- */
@@ -148,6 +152,96 @@ static void BM_Matmul(benchmark::State &state) {
     state.SetItemsProcessed(state.iterations());
 }
 BENCHMARK(BM_Matmul)->Args({256, 1})->Args({256, 2})->UseRealTime();
+
+/* The rows of one product, cut into equal shares, for threads that meet after each product. */
+struct crowd {
+    struct product *product;
+    uint64_t threads;
+    cpu_set_t allowed;           /* the CPUs of the process */
+    alignas(128) uint64_t asked; /* products begun; the caller's; UINT64_MAX: no more */
+    alignas(128) uint64_t done;  /* shares of the others that have been multiplied, ever */
+};
+
+/* A thread that waits gives way after so many looks: both may be on one CPU. */
+static void look_again(uint64_t *looks) {
+    if (++*looks % 10000 == 0) {
+        std::this_thread::yield();
+    }
+}
+
+static void multiply_share(struct crowd *crowd, uint64_t which) {
+    size_t n = crowd->product->n;
+    multiply_rows(which * n / crowd->threads, (which + 1) * n / crowd->threads, crowd->product);
+}
+
+/* Puts the thread on one of the CPUs, where there are that many. */
+static void take_cpu(const struct crowd *crowd, uint64_t which) {
+    uint64_t seen = 0;
+    for (size_t cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        if (CPU_ISSET(cpu, &crowd->allowed) && seen++ == which) {
+            cpu_set_t set;
+            CPU_ZERO(&set);
+            CPU_SET(cpu, &set);
+            bnx_bench_require(sched_setaffinity(0, sizeof(set), &set) == 0, "sched_setaffinity");
+        }
+    }
+}
+
+static void help(struct crowd *crowd, uint64_t which) {
+    take_cpu(crowd, which);
+    uint64_t looks = 0;
+    for (uint64_t seen = 0;;) { /* ends: no more */
+        uint64_t asked = __atomic_load_n(&crowd->asked, __ATOMIC_ACQUIRE);
+        if (asked == UINT64_MAX) {
+            return;
+        }
+        if (asked == seen) {
+            look_again(&looks);
+            continue;
+        }
+        seen = asked;
+        multiply_share(crowd, which);
+        __atomic_fetch_add(&crowd->done, 1, __ATOMIC_RELEASE);
+    }
+}
+
+static void multiply_together(struct crowd *crowd) {
+    uint64_t asked = crowd->asked + 1;
+    __atomic_store_n(&crowd->asked, asked, __ATOMIC_RELEASE);
+    multiply_share(crowd, 0);
+    uint64_t looks = 0;
+    while (__atomic_load_n(&crowd->done, __ATOMIC_ACQUIRE) != asked * (crowd->threads - 1)) {
+        look_again(&looks); /* ends: the others need as long */
+    }
+}
+
+static void BM_BareMatmul(benchmark::State &state) {
+    const size_t n = static_cast<size_t>(state.range(0));
+    struct product product = {n, std::vector<double>(n * n), std::vector<double>(n * n),
+                              std::vector<double>(n * n)};
+    make_factors(&product);
+    struct crowd crowd = {};
+    crowd.product = &product;
+    crowd.threads = static_cast<uint64_t>(state.range(1));
+    int error = sched_getaffinity(0, sizeof(crowd.allowed), &crowd.allowed);
+    bnx_bench_require(error == 0, "sched_getaffinity");
+    std::vector<std::thread> helpers;
+    for (uint64_t i = 1; i < crowd.threads; i++) {
+        helpers.emplace_back(help, &crowd, i);
+    }
+    take_cpu(&crowd, 0);
+    while (state.KeepRunningBatch(static_cast<int64_t>(n * n * n))) {
+        multiply_together(&crowd);
+    }
+    __atomic_store_n(&crowd.asked, UINT64_MAX, __ATOMIC_RELEASE);
+    for (std::thread &helper : helpers) {
+        helper.join();
+    }
+    error = sched_setaffinity(0, sizeof(crowd.allowed), &crowd.allowed);
+    bnx_bench_require(error == 0 && is_product(&product), "BM_BareMatmul");
+    state.SetItemsProcessed(state.iterations());
+}
+BENCHMARK(BM_BareMatmul)->Args({256, 1})->Args({256, 2})->UseRealTime();
 
 /* ---- Quicksort ---- */
 
