@@ -128,13 +128,17 @@ static void poll_outside(struct bnx_worker *worker) {
     handle_messages(worker);
 }
 
-/* What to run, from near to far. Every other visit begins with the global queue, so that it is
- * served while the worker's own queue never empties; not before LATENCY, which lets it in. */
+/* What to run, from near to far. Every other look begins with the global queue, so that it is
+ * served while the worker's own queue never empties; not before LATENCY, which lets it in. The
+ * looks themselves take turns: by the polls it would be never, or always, where there are two of
+ * them from one look to the next, as between the visits of a guest. */
 static void *find_item(struct bnx_worker *worker) {
     worker->tick++;
     bnx_store_relaxed(&worker->heartbeat, worker->heartbeat + 1); /* for the watchdog */
+    worker->is_global_first = BNX_PLANT(global_turn_by_polls) ? (worker->counters.polls & 1) != 0
+                                                              : !worker->is_global_first;
     bool is_global_first =
-        (worker->counters.polls & 1) != 0 && !bnx_lane_waits(worker->runtime, BNX_LANE_LATENCY);
+        worker->is_global_first && !bnx_lane_waits(worker->runtime, BNX_LANE_LATENCY);
     void *item = is_global_first ? bnx_worker_take_global(worker) : NULL;
     if (item == NULL) {
         item = bnx_worker_pick_local(worker);

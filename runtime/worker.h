@@ -118,6 +118,7 @@ struct bnx_worker {
     uint32_t next_streak;         /* times in a row that the next slot was served */
     uint32_t latency_streak;      /* times in a row that LATENCY was served; runtime_pvt.h */
     bool is_global_turn;          /* when LATENCY has kept others waiting: the global queue first */
+    bool is_global_first;         /* the loop began its last look with the global queue */
     uint32_t batch_passed;        /* times that BATCH, which may wait, was passed over */
     bool is_searching;            /* counted in idle.searching */
     uint64_t now_ns;              /* the clock as last read */
