@@ -13,6 +13,7 @@ int bnx_io_driver_init(struct bnx_io_driver *driver, const struct bnx_io_ops *op
     driver->base.worker = worker;
     driver->busy = (struct bnx_busy){0};
     bnx_poller_init(&driver->poller, worker);
+    driver->base.waiting = &driver->poller.waiting;
     bnx_blocking_init(&driver->blocking);
     /* A sleep ends at a timer's deadline: on a futex and in a poller up to 50 us late otherwise. */
     if (!config->is_guest) {         /* the thread is the host's */

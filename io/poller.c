@@ -37,6 +37,7 @@ void bnx_poller_init(struct bnx_poller *poller, struct bnx_worker *worker) {
     poller->epoll_fd = -1;
     poller->worker = worker;
     poller->slots = NULL;
+    poller->waiting = 0;
     bnx_lock_init(&poller->lock);
 }
 
@@ -97,6 +98,21 @@ static unsigned wanted_by_all(const struct bnx_poll_slot *slot) {
     return wanted;
 }
 
+static void put_in(struct bnx_poller *poller, struct bnx_poll_slot *slot,
+                   struct bnx_waiter *waiter) {
+    bnx_waiter_list_push(&slot->waiters, waiter);
+    bnx_store_relaxed(&poller->waiting, poller->waiting + 1); /* for the turns of tasks: driver.h */
+}
+
+/* One that somebody took out before is left alone. */
+static void take_out(struct bnx_poller *poller, struct bnx_poll_slot *slot,
+                     struct bnx_waiter *waiter) {
+    if ((waiter->state & BNX_WAITER_LINKED) != 0) {
+        bnx_waiter_list_remove(&slot->waiters, waiter);
+        bnx_store_relaxed(&poller->waiting, poller->waiting - 1); /* as above */
+    }
+}
+
 /* Asks epoll for one event of those that the waiters want. */
 static int arm(struct bnx_poller *poller, int fd) {
     struct bnx_poll_slot *slot = &poller->slots[fd];
@@ -125,11 +141,11 @@ static bool end_hold(struct bnx_poll_slot *slot) {
 static int push_and_arm(struct bnx_poller *poller, int fd, unsigned state,
                         struct bnx_waiter *waiter) {
     struct bnx_poll_slot *slot = &poller->slots[fd];
-    bnx_waiter_list_push(&slot->waiters, waiter);
+    put_in(poller, slot, waiter);
     waiter->state |= state;
     int error = arm(poller, fd);
     if (error != 0) {
-        bnx_waiter_list_remove(&slot->waiters, waiter);
+        take_out(poller, slot, waiter);
     }
     return error;
 }
@@ -147,28 +163,46 @@ int bnx_poller_add(struct bnx_poller *poller, int fd, unsigned events, struct bn
 /* Epoll may go on looking for what only this one wanted: an event that finds nobody. */
 void bnx_poller_remove(struct bnx_poller *poller, int fd, struct bnx_waiter *waiter) {
     bnx_lock_acquire(&poller->lock); /* P1 */
-    bnx_waiter_list_remove(&poller->slots[fd].waiters, waiter);
+    take_out(poller, &poller->slots[fd], waiter);
     bnx_lock_release(&poller->lock); /* P1 */
 }
 
 /* ---- Waking ---- */
 
-/* Takes out and claims the first waiter for one of the events, of those who want to read or of the
- * others. Under the lock. */
-static bool claim_first(struct bnx_poll_slot *slot, bool is_reading, unsigned events,
+static int fd_of(const struct epoll_event *event) {
+    return (int)(uint32_t)event->data.u64;
+}
+
+/* Takes out and claims the first waiter for what the event says, of those who want to read or of
+ * the others. Under the lock. */
+static bool claim_first(struct bnx_poller *poller, const struct epoll_event *event, bool is_reading,
                         struct bnx_wakee *out_wakee) {
+    struct bnx_poll_slot *slot = &poller->slots[fd_of(event)];
     struct bnx_waiter *next;
     for (struct bnx_waiter *at = slot->waiters.first; at != NULL; at = next) {
         next = at->next;
         unsigned wanted = wanted_by(at);
-        unsigned hits = (wanted | ALWAYS) & events;
+        unsigned hits = (wanted | ALWAYS) & event->events;
         if (hits == 0 || ((wanted & READING) != 0) != is_reading) {
             continue;
         }
         uint32_t holds = (at->state & HOLDS) != 0 && !BNX_PLANT(poller_try_holds_not) ? 1 : 0;
-        bnx_waiter_list_remove(&slot->waiters, at);
-        if (bnx_waiter_claim(at, (int)hits, out_wakee)) { /* its frame may be gone after this */
+        take_out(poller, slot, at);
+        if (bnx_waiter_claim(at, (int)hits, out_wakee)) {
             slot->holds += holds;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* As bnx_waiter_list_claim. */
+static bool claim_any(struct bnx_poller *poller, struct bnx_poll_slot *slot, int result,
+                      struct bnx_wakee *out_wakee) {
+    struct bnx_waiter *waiter;
+    while ((waiter = slot->waiters.first) != NULL) { /* ends: one fewer each round */
+        take_out(poller, slot, waiter);
+        if (bnx_waiter_claim(waiter, result, out_wakee)) {
             return true;
         }
     }
@@ -180,7 +214,7 @@ static size_t end_waits(struct bnx_poller *poller, int fd, int error) {
     for (size_t count = 0;; count++) { /* ends: one fewer each round */
         struct bnx_wakee wakee;
         bnx_lock_acquire(&poller->lock); /* P1 */
-        bool is_any = bnx_waiter_list_claim(&poller->slots[fd].waiters, error, &wakee) != NULL;
+        bool is_any = claim_any(poller, &poller->slots[fd], error, &wakee);
         bnx_lock_release(&poller->lock); /* P1 */
         if (!is_any) {
             return count;
@@ -190,15 +224,15 @@ static size_t end_waits(struct bnx_poller *poller, int fd, int error) {
 }
 
 static size_t dispatch(struct bnx_poller *poller, const struct epoll_event *event) {
-    int fd = (int)(uint32_t)event->data.u64;
+    int fd = fd_of(event);
     struct bnx_poll_slot *slot = &poller->slots[fd];
     struct bnx_wakee wakees[2];
     size_t count = 0;
     int error = 0;
     bnx_lock_acquire(&poller->lock); /* P1 */
     if (slot->generation == event->data.u64 >> 32) {
-        count += claim_first(slot, true, event->events, &wakees[count]) ? 1 : 0;
-        count += claim_first(slot, false, event->events, &wakees[count]) ? 1 : 0;
+        count += claim_first(poller, event, true, &wakees[count]) ? 1 : 0;
+        count += claim_first(poller, event, false, &wakees[count]) ? 1 : 0;
         if (slot->waiters.first != NULL && !BNX_PLANT(poller_arms_once)) {
             error = arm(poller, fd);
         }

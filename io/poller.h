@@ -41,6 +41,7 @@ struct bnx_poller {
     struct bnx_worker *worker; /* whose it is; immutable after init */
     struct bnx_lock lock;
     struct bnx_poll_slot *slots; /* by descriptor; under the lock */
+    uint32_t waiting;            /* waiters in all slots; under the lock; for others a hint */
 };
 
 /** Prepares a poller that is not open yet. */

@@ -27,6 +27,8 @@ struct bnx_driver {
     const uint32_t *poll_word;        /* changes when completions are visible; read on each tick */
     uint32_t poll_seen;               /* its value when everything visible had been reaped; owner */
     uint32_t ops_in_flight;           /* terminal completions still to come; owner or rescuer */
+    const uint32_t *waiting;          /* how many wait for readiness instead; NULL: nobody ever;
+                                       * any thread writes, relaxed, a hint; itself immutable */
     uint64_t completions;             /* reaped since open; owner or rescuer */
 };
 

@@ -454,6 +454,14 @@ static inline bool poll_due(struct bnx_worker *worker) {
     return bnx_unlikely(since >= worker->look_since) && look_at_clock(worker, since);
 }
 
+/* Whether a poll may make a task ready although no completion is visible: a deferred ring shows
+ * none, and readiness shows in no memory. */
+static bool is_awaited_outside(const struct bnx_driver *driver) {
+    return bnx_load_relaxed(&driver->ops_in_flight) != 0 || /* hints, both */
+           (driver->waiting != NULL && bnx_load_relaxed(driver->waiting) != 0 &&
+            !BNX_PLANT(turn_forgets_poller));
+}
+
 bool bnx_worker_wants_turn(struct bnx_worker *worker) {
     struct bnx_driver *driver = worker->driver;
     if (bnx_load_relaxed(driver->poll_word) != driver->poll_seen || /* a hint */
@@ -467,7 +475,7 @@ bool bnx_worker_wants_turn(struct bnx_worker *worker) {
         return false;
     }
     worker->slices_kept = 0;
-    if (driver->ops_in_flight != 0 || bnx_runq_count(&worker->runq) != 0 || /* hints, all five */
+    if (is_awaited_outside(driver) || bnx_runq_count(&worker->runq) != 0 || /* hints, all five */
         bnx_load_relaxed(&worker->next_slot) != NULL || worker->pinned.first != NULL ||
         bnx_load_relaxed(&worker->wheel_next_ns) <= worker->now_ns ||
         bnx_load_relaxed(&worker->runtime->global.count) != 0 ||

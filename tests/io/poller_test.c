@@ -27,6 +27,7 @@ static void make_readable(int fd) {
 struct watcher {
     int fd;
     int expected;
+    uint32_t is_told; /* its wait is over */
     struct bnx_task *task;
 };
 
@@ -39,6 +40,7 @@ static int watch(void *arg) {
     CHECK_EQ(bnx_poller_wait(poller, fd, POLLIN, BNX_WAIT_TEST, &held), watcher->expected);
     CHECK(held == (watcher->expected > 0 ? poller : NULL));
     bnx_poller_let_go(&held, fd);
+    bnx_store_release(&watcher->is_told, 1); /* -> who computes until then */
     return 0;
 }
 
@@ -74,6 +76,53 @@ static int watch_many(void *arg) {
  * a ring watches the poller, which is told of new events alone. */
 TEST(many_at_once, "poller.many_at_once") {
     sched_run_each(watch_many, NULL);
+}
+
+/* ---- Beside tasks that compute ---- */
+
+static int do_nothing(void *arg) {
+    (void)arg;
+    return 0;
+}
+
+static void join_fork(void) {
+    struct bnx_fork fork;
+    CHECK_EQ(bnx_fork(&fork, do_nothing, NULL), 0);
+    CHECK_EQ(bnx_fork_join(&fork), 0);
+}
+
+static void run_child(void) {
+    struct bnx_scope scope;
+    CHECK_EQ(bnx_scope_open(&scope, NULL), 0);
+    CHECK_EQ(bnx_spawn(&scope, do_nothing, NULL), 0);
+    CHECK_EQ(bnx_scope_close(&scope), 0);
+}
+
+static void compute_beside_watcher(void (*step)(void)) {
+    struct watcher watcher = {.fd = open_eventfd(), .expected = POLLIN};
+    struct bnx_scope scope;
+    CHECK_EQ(bnx_scope_open(&scope, NULL), 0);
+    spawn_watcher(&scope, &watcher);
+    io_await_wait(watcher.task, BNX_WAIT_TEST);
+    make_readable(watcher.fd);
+    while (bnx_load_acquire(&watcher.is_told) == 0) { /* ends when its worker looks */
+        step();
+    }
+    CHECK_EQ(bnx_scope_close(&scope), 0);
+    CHECK_EQ(bnx_close(watcher.fd), 0);
+}
+
+static int compute(void *arg) {
+    (void)arg;
+    compute_beside_watcher(join_fork);
+    compute_beside_watcher(run_child);
+    return 0;
+}
+
+/* A task that runs forks and children one after the other, and never waits, gives way so that who
+ * waits in the poller is told: nothing else on the worker is ready, and no operation in flight. */
+TEST(beside_computing, "poller.told_beside_computing") {
+    sched_run_each(compute, NULL);
 }
 
 /* ---- Closing ---- */
