@@ -71,6 +71,7 @@ struct bnx_runtime {
 
     /* Immutable after create. */
     uint32_t worker_count;
+    bool is_placed; /* each worker stays near its CPU of the topology; see load_machine */
     uint32_t tasks_max;
     uint8_t stack_class;
     unsigned flags;

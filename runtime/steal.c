@@ -275,12 +275,11 @@ void bnx_worker_rank_victims(struct bnx_worker *worker) {
     struct bnx_runtime *runtime = worker->runtime;
     const struct bnx_topology *topology = &runtime->topology;
     uint32_t count = 0;
-    bool is_placed = runtime->worker_count <= topology->cpu_count;
-    uint32_t own_cpu = is_placed ? bnx_topology_worker_cpu(topology, worker->index) : 0;
+    uint32_t own_cpu = runtime->is_placed ? bnx_topology_worker_cpu(topology, worker->index) : 0;
     for (uint32_t tier = 0; tier < BNX_STEAL_TIERS; tier++) {
         for (uint32_t i = 0; i < runtime->worker_count; i++) {
             uint32_t distance = 0;
-            if (is_placed) {
+            if (runtime->is_placed) {
                 uint32_t cpu = bnx_topology_worker_cpu(topology, i);
                 distance = bnx_topology_distance(topology, own_cpu, cpu);
             }

@@ -395,21 +395,21 @@ static void wait_for(uint32_t *futex_word, uint32_t count) {
     }
 }
 
-static void pin_to_cpu(struct bnx_worker *worker) {
-    struct bnx_runtime *runtime = worker->runtime;
-    if ((runtime->flags & BNX_NO_AFFINITY) != 0 ||
-        runtime->worker_count > runtime->topology.cpu_count) {
+/* Keeps the worker near the others that it trades tasks with. Which of those CPUs it runs on is the
+ * kernel's choice: with one of its own it would wait behind whatever else runs there while others
+ * idle. */
+static void stay_near(struct bnx_worker *worker) {
+    struct bnx_topology *topology = &worker->runtime->topology;
+    if (!worker->runtime->is_placed) {
         return;
     }
-    uint32_t cpu = bnx_topology_worker_cpu(&runtime->topology, worker->index);
-    size_t bytes = CPU_ALLOC_SIZE(cpu + 1);
+    size_t bytes = CPU_ALLOC_SIZE(topology->cpus[topology->cpu_count - 1].cpu + 1);
     cpu_set_t *set = bnx_os.allocate(bytes, sizeof(void *));
     if (set == NULL) {
         return; /* slower, not wrong */
     }
-    CPU_ZERO_S(bytes, set);
-    CPU_SET_S(cpu, bytes, set);
-    (void)bnx_os.affinity_set(set, bytes); /* as above: the CPU may have gone since */
+    bnx_topology_neighbours(topology, bnx_topology_worker_cpu(topology, worker->index), set, bytes);
+    (void)bnx_os.affinity_set(set, bytes); /* as above: the CPUs may have gone since */
     bnx_os.release(set);
 }
 
@@ -441,7 +441,7 @@ void bnx_worker_close(struct bnx_worker *worker) {
 void bnx_worker_main(void *arg) {
     struct bnx_worker *worker = arg;
     struct bnx_runtime *runtime = worker->runtime;
-    pin_to_cpu(worker);
+    stay_near(worker);
     worker->start_error = bnx_worker_open(worker);
     if (worker->start_error == 0) {
         worker->start_error = bnx_crash_altstack_set();

@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How many workers a process may use.
+ * How many workers a process may use, and where they run.
  *
  * Method: each row of a table is a tree of /proc and cgroup files as a process would see them in
  * some container or on some host, and the number of workers that follows, worked out by hand. One
- * claim makes a real cgroup and enters it.
+ * claim makes a real cgroup and enters it; another asks the workers where they may run.
  */
 #include "tests/support/test.h"
 #include "tests/support/tree.h"
 
+#include "runtime/idle.h"
 #include "runtime/os.h"
 #include "runtime/topology.h"
 
+#include <bonxie/runtime.h>
 #include <stdio.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -260,6 +262,42 @@ TEST(worker_count_real, "runtime.worker_count_real_quota") {
         SKIP("no CPU controller that this process may write");
     }
     CHECK_EQ(result, 101);
+}
+
+/* As a task: where its worker may run. */
+static int affinity_note(void *arg) {
+    return sched_getaffinity(0, sizeof(cpu_set_t), arg) == 0 ? 0 : -errno;
+}
+
+/* Workers as many as the CPUs stay with the neighbours of one of them, and never on a single CPU
+ * while it has neighbours. Fewer workers, and those that ask for it, run on every CPU. */
+TEST(placement, "runtime.placement") {
+    cpu_set_t allowed;
+    CHECK_EQ(sched_getaffinity(0, sizeof(allowed), &allowed), 0);
+    struct bnx_topology topology;
+    CHECK_EQ(bnx_topology_load(&topology, "", &allowed, sizeof(allowed)), 0);
+    uint32_t cpus = topology.cpu_count;
+    if (cpus < 2 || cpus > BNX_WORKERS_MAX) {
+        SKIP("needs two CPUs, and as many workers as CPUs");
+    }
+    cpu_set_t seen;
+    struct bnx_options options = {.worker_count = cpus - 1};
+    CHECK_EQ(bnx_run(&options, affinity_note, &seen), 0);
+    CHECK(CPU_EQUAL(&seen, &allowed));
+    options = (struct bnx_options){.worker_count = cpus, .flags = BNX_NO_AFFINITY};
+    CHECK_EQ(bnx_run(&options, affinity_note, &seen), 0);
+    CHECK(CPU_EQUAL(&seen, &allowed));
+
+    options = (struct bnx_options){.worker_count = cpus};
+    CHECK_EQ(bnx_run(&options, affinity_note, &seen), 0);
+    bool is_someones = false;
+    for (uint32_t at = 0; at < cpus; at++) {
+        cpu_set_t near;
+        bnx_topology_neighbours(&topology, topology.cpus[at].cpu, &near, sizeof(near));
+        is_someones = is_someones || CPU_EQUAL(&seen, &near);
+    }
+    CHECK(is_someones);
+    bnx_topology_fini(&topology);
 }
 
 int main(int argc, char **argv) {

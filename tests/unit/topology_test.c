@@ -109,6 +109,47 @@ TEST(two_sockets, "topology.two_sockets_llc_smt") {
     bnx_tree_remove();
 }
 
+/* Threads that belong on this CPU may run on the others, all of them, and nowhere else. */
+static void expect_neighbours(const struct bnx_topology *topology, uint32_t cpu, uint32_t count,
+                              const uint32_t *others) {
+    cpu_set_t set;
+    bnx_topology_neighbours(topology, cpu, &set, sizeof(set));
+    CHECK_EQ(CPU_COUNT(&set), count);
+    for (uint32_t at = 0; at < count; at++) {
+        CHECK(CPU_ISSET(others[at], &set));
+    }
+}
+
+/* A worker's neighbours: the CPUs of its last-level cache, of whichever core; where each core shows
+ * a cache of its own as the last, and where a CPU is alone in its cache, those of the node. */
+TEST(neighbours, "topology.neighbours") {
+    server_create();
+    cpu_set_t allowed = cpus_below(SERVER_CPUS);
+    struct bnx_topology topology;
+    topology_load(&topology, &allowed);
+    expect_neighbours(&topology, 0, 4, (const uint32_t[]){0, 1, 16, 17});
+    expect_neighbours(&topology, 31, 4, (const uint32_t[]){14, 15, 30, 31});
+    bnx_topology_fini(&topology);
+    bnx_tree_remove();
+
+    bnx_tree_create();
+    bnx_tree_add("0-1\n", "/sys/devices/system/node/online");
+    bnx_tree_add("0,2\n", "/sys/devices/system/node/node0/cpulist");
+    bnx_tree_add("1,3\n", "/sys/devices/system/node/node1/cpulist");
+    for (unsigned cpu = 0; cpu < 4; cpu++) {
+        char own[8];
+        (void)snprintf(own, sizeof(own), "%u\n", cpu);
+        cache_add(cpu, 0, "1\n", "Data\n", own);
+        cache_add(cpu, 1, "2\n", "Unified\n", own);
+    }
+    allowed = cpus_below(4);
+    topology_load(&topology, &allowed);
+    expect_neighbours(&topology, 1, 2, (const uint32_t[]){1, 3});
+    expect_neighbours(&topology, 2, 2, (const uint32_t[]){0, 2});
+    bnx_topology_fini(&topology);
+    bnx_tree_remove();
+}
+
 /* Siblings that are neighbours in number (0-1, 2-3), nodes and LLCs that alternate: the order comes
  * from the files, not from the numbers. */
 TEST(interleaved, "topology.placement_ignores_numbers") {

@@ -16,7 +16,7 @@ BNX_EXTERN_C_BEGIN
 enum bnx_driver_kind {
     BNX_DRIVER_AUTO = 0,  /* io_uring today, unless BONXIE_DRIVER says otherwise */
     BNX_DRIVER_URING = 1, /* io_uring, Linux 6.1 or newer */
-    BNX_DRIVER_EPOLL = 2  /* not there yet: -ENOSYS */
+    BNX_DRIVER_EPOLL = 2  /* readiness; runs where io_uring is forbidden or too old */
 };
 
 enum bnx_log_level {
@@ -28,7 +28,9 @@ enum bnx_log_level {
 enum bnx_option_flags {
     BNX_NO_RESCUE = 1u << 0,   /* no rescue signal: a stalled worker's completions wait for it */
     BNX_NO_WATCHDOG = 1u << 1, /* no watchdog thread: no stall reports, no rescue */
-    BNX_NO_AFFINITY = 1u << 2, /* workers are not pinned to CPUs */
+    BNX_NO_AFFINITY =
+        1u << 2, /* workers run on any CPU; else, when they are as many as the CPUs, each stays
+                  * with those that share a last-level cache */
     BNX_CRASH_REPORT =
         1u << 3,        /* SIGSEGV and SIGBUS on a stack guard name the task; bnx_main sets it */
     BNX_GUEST = 1u << 4 /* no threads for workers: the caller's loop runs the one worker there is */
