@@ -52,8 +52,9 @@ int bnx_poller_open(struct bnx_poller *poller) {
         return error;
     }
     int fd = bnx_os.epoll_create(EPOLL_CLOEXEC);
-    bnx_lock_acquire(&poller->lock); /* P1 */
-    bool is_ours = fd >= 0 && poller->epoll_fd < 0;
+    bnx_lock_acquire(&poller->lock);      /* P1 */
+    bool is_open = poller->epoll_fd >= 0; /* somebody else was first */
+    bool is_ours = fd >= 0 && !is_open;
     if (is_ours) {
         poller->slots = slots;
         bnx_store_seq_cst(&poller->epoll_fd, fd); /* P2 */
@@ -67,9 +68,9 @@ int bnx_poller_open(struct bnx_poller *poller) {
     }
     (void)bnx_os.munmap(slots, SLOTS * sizeof(struct bnx_poll_slot));
     if (fd >= 0) {
-        (void)bnx_os.close(fd); /* somebody else was first */
+        (void)bnx_os.close(fd);
     }
-    return fd < 0 ? fd : 0;
+    return is_open ? 0 : fd;
 }
 
 int bnx_poller_watch_wake(struct bnx_poller *poller, int wake_fd) {

@@ -418,6 +418,7 @@ void bnx_timer_destroy(struct bnx_timer *timer) {
         bnx_store_relaxed(&timer->favoured, NULL); /* no barrier: see Destroy in the head */
     }
     timer->is_doomed = is_own;
+    timer->is_shut = true;
     bnx_lock_release(&timer->lock); /* L1 */
     if (is_own) {
         (void)stop(timer);
@@ -458,17 +459,20 @@ static BNX_NOINLINE int start(struct bnx_timer *timer, uint64_t deadline_ns, uin
         }
         lock_to_change(timer); /* L1 */
     }
-    int was_armed = set_deadline(timer, rounded_ns);
-    timer->due_ns = deadline_ns;
-    timer->is_fired = false;
-    count_use(timer, worker);
-    if (!is_served(timer, rounded_ns)) {
-        if (spare == NULL) {
-            spare = bnx_pool_get(&timer->runtime->timers, cache, &error); /* the cache has one */
+    int was_armed = -ESHUTDOWN;
+    if (bnx_likely(!timer->is_shut) || BNX_PLANT(timer_starts_in_destroy)) {
+        was_armed = set_deadline(timer, rounded_ns);
+        timer->due_ns = deadline_ns;
+        timer->is_fired = false;
+        count_use(timer, worker);
+        if (!is_served(timer, rounded_ns)) {
+            if (spare == NULL) {
+                spare = bnx_pool_get(&timer->runtime->timers, cache, &error); /* the cache's */
+            }
+            old = timer->node;
+            arm(timer, spare, rounded_ns);
+            spare = NULL;
         }
-        old = timer->node;
-        arm(timer, spare, rounded_ns);
-        spare = NULL;
     }
     bnx_lock_release(&timer->lock); /* L1 */
     end_node(timer, old);

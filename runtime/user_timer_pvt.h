@@ -41,7 +41,7 @@
  *                  elsewhere: nobody is in the short way then. The caller sees to it that every use
  *                  happened before, for the memory is freed. A callback's own uses happened before
  *                  is_running became false, under the same lock; one that begins later finds no
- *                  favour, and one that it earns anew is taken away as any other.
+ *                  favour and earns none, because its starts are refused from then on.
  *   All else is under the lock, or is the deadline: a number on its own, so its accesses are
  *   relaxed. A CAS settles extend against expiry. Start and stop may overwrite an extend: it never
  *   makes a deadline of none or none of one, so it is as if it had come just before.
@@ -80,6 +80,8 @@ struct bnx_timer {
     uint64_t period_ns;             /* 0 = it fires once */
     struct bnx_waiter_list waiters; /* who waits until it fires */
     struct bnx_waiter_list enders;  /* who waits until the callback is over */
+    bool is_shut;                   /* a destroy has begun: starts are refused, those of a callback
+                                     * that runs meanwhile */
 };
 _Static_assert(offsetof(struct bnx_timer, waitable) == BNX_KIND_OFFSET, "bnx_kind reads it");
 

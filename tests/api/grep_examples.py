@@ -186,8 +186,11 @@ def open_files_of(child):
 def start_blocked(program, *arguments):
     """Starts a program that cannot end, because nobody reads what it prints. Returns it when it has
     begun to print; then it has opened what it would open, and more."""
-    child = subprocess.Popen([program, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    fcntl.fcntl(child.stdout, fcntl.F_SETPIPE_SZ, 4096)
+    reading, writing = os.pipe()
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)  # before anything is in it
+    child = subprocess.Popen([program, *arguments], stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    child.stdout = open(reading, "rb")
     readable = select.select([child.stdout], [], [], 60)[0]
     require(readable and child.poll() is None, "it begins to print and waits", child.returncode)
     return child

@@ -120,7 +120,8 @@ BNX_API int64_t bnx_copy_file(int from, off_t *from_offset, int to, off_t *to_of
 
 /**
  * Closes a descriptor. Tasks that wait on it get -EBADF first, so that the file is really released:
- * the peer of a socket sees its end, a listener gives up its port. A call that has begun before
+ * the peer of a socket sees its end, a listener gives up its port; those of another runtime in the
+ * process are not told. A call that has begun before
  * does not go on with another file that gets the number, nor does a stream on it. What a thread is
  * at that cannot be interrupted (bnx_ftruncate, bnx_readlinkat, a piece of bnx_copy_file) is waited
  * for. A piece is one system call at two descriptors: where `to` keeps it, a full socket or

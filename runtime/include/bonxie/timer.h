@@ -60,7 +60,7 @@ BNX_API int bnx_timer_create(struct bnx_timer **out_timer, const struct bnx_time
  * Arms a timer, or arms it anew for an earlier or later time; from a task on this worker's wheel.
  * @param deadline_ns monotonic (bnx_now); passed: it fires at once; UINT64_MAX: never.
  * Returns 0; 1: it was armed, and that start has ended without firing; -ENOMEM: nothing changed;
- * -ECHILD.
+ * -ESHUTDOWN: the callback that starts its own timer again, and a destroy has begun; -ECHILD.
  * Context: any thread, the callback included; never suspends.
  */
 BNX_API int bnx_timer_start(struct bnx_timer *timer, uint64_t deadline_ns);
@@ -116,7 +116,8 @@ BNX_API uint64_t bnx_timer_deadline(const struct bnx_timer *timer);
 /**
  * Cancels a timer and frees it. Its own callback may do so as its last use of it; it is then freed
  * when the callback has returned. NULL is allowed.
- * Context: as bnx_timer_cancel; nobody else uses the timer or waits for it.
+ * Context: as bnx_timer_cancel; nobody else uses the timer or waits for it, but for its callback:
+ * that may be running, and start the timer in vain.
  */
 BNX_API void bnx_timer_destroy(struct bnx_timer *timer);
 
