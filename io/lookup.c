@@ -5,6 +5,7 @@
 #include "runtime/check.h"
 #include "runtime/clock.h"
 #include "runtime/lock.h"
+#include "runtime/thread_pool.h"
 
 #include <errno.h>
 #include <netdb.h>
@@ -278,7 +279,7 @@ static void refuse_jobs(int error) {
 static void start_thread(void) {
     static struct bnx_os_thread thread = {
         .entry = thread_main, .name = "bnx-resolve", .is_detached = true};
-    int error = bnx_os.thread_create(&thread);
+    int error = bnx_thread_start(&thread);
     if (error != 0) {
         bnx_lock_acquire(&table.lock); /* L1 */
         table.thread_count--;

@@ -22,6 +22,7 @@
 
 #include "runtime/list.h"
 #include "runtime/lock.h"
+#include "runtime/thread_pool.h"
 #include "runtime/waiter.h"
 
 #include <errno.h>
@@ -201,7 +202,7 @@ static int open_hub(struct hub **out_hub) {
                                          .arg = hub,
                                          .stack_bytes = HUB_STACK_BYTES,
                                          .name = "bnx-signals"};
-    error = bnx_os.thread_create(&hub->thread);
+    error = bnx_thread_start(&hub->thread);
     if (error != 0) {
         goto close_stop;
     }

@@ -475,7 +475,9 @@ bool bnx_worker_wants_turn(struct bnx_worker *worker) {
         return false;
     }
     worker->slices_kept = 0;
-    if (is_awaited_outside(driver) || bnx_runq_count(&worker->runq) != 0 || /* hints, all five */
+    bool is_awaited = is_awaited_outside(driver);
+    worker->look_since = is_awaited ? 0 : worker->look_since; /* the pick shall ask the clock */
+    if (is_awaited || bnx_runq_count(&worker->runq) != 0 ||   /* hints, all five */
         bnx_load_relaxed(&worker->next_slot) != NULL || worker->pinned.first != NULL ||
         bnx_load_relaxed(&worker->wheel_next_ns) <= worker->now_ns ||
         bnx_load_relaxed(&worker->runtime->global.count) != 0 ||

@@ -215,9 +215,8 @@ static int load_machine(struct bnx_runtime *runtime) {
     }
     /* Fewer workers than CPUs share the machine with others. Who chose the same few CPUs in every
      * process, each with a quota of two CPUs say, would pile them all up there. */
-    uint32_t cpus = runtime->topology.cpu_count;
     runtime->is_placed = (runtime->flags & BNX_NO_AFFINITY) == 0 &&
-                         runtime->worker_count == (cpus < BNX_WORKERS_MAX ? cpus : BNX_WORKERS_MAX);
+                         runtime->worker_count == runtime->topology.cpu_count;
     return error;
 }
 

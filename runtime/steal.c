@@ -10,7 +10,7 @@
  *
  * Short queues
  *   What waits in a runq has run before, mostly, and is about to again: its stack and what it works
- *   on are in its owner's cache, a socket's packets come in on its CPU. Moved it costs a
+ *   on are in its owner's cache, a socket's packets come in near it. Moved it costs a
  *   microsecond or two more, and again when it comes back: two workers on 64 connections spent 1.3
  *   of the CPU a request that one did. A runq that its owner should empty within BNX_BACKLOG_NS is
  *   short: it is left alone, nobody is woken for it, and a worker sleeps beside it. Except when

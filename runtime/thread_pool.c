@@ -4,6 +4,7 @@
 
 #include "runtime/clock.h"
 #include "runtime/rescue.h"
+#include "runtime/runtime_pvt.h"
 #include "runtime/worker.h"
 
 #include <errno.h>
@@ -118,6 +119,19 @@ static void reap_ended(struct bnx_thread_pool *pool) {
     }
 }
 
+int bnx_thread_start(struct bnx_os_thread *thread) {
+    const struct bnx_worker *worker = bnx_worker_current();
+    bool is_kept = worker != NULL && (worker->runtime->flags & BNX_GUEST) == 0;
+    if (is_kept && !BNX_PLANT(threads_stay_near)) {
+        bnx_worker_keep_near(worker, false);
+    }
+    int error = bnx_os.thread_create(thread);
+    if (is_kept) {
+        bnx_worker_keep_near(worker, true);
+    }
+    return error;
+}
+
 static int start_thread(struct bnx_thread_pool *pool) {
     struct bnx_pool_thread *thread =
         bnx_os.allocate(sizeof(*thread), _Alignof(struct bnx_pool_thread));
@@ -131,7 +145,7 @@ static int start_thread(struct bnx_thread_pool *pool) {
                                         .arg = thread,
                                         .stack_bytes = THREAD_STACK_BYTES,
                                         .name = "bnx-offload"};
-    int error = bnx_os.thread_create(&thread->os);
+    int error = bnx_thread_start(&thread->os);
     if (error != 0) {
         bnx_os.release(thread);
     }

@@ -26,6 +26,7 @@
 #include <stdint.h>
 
 struct bnx_carrier;
+struct bnx_os_thread;
 struct bnx_pool_thread;
 struct bnx_thread_pool;
 
@@ -39,6 +40,12 @@ struct bnx_thread_job {
     /** Under the pool's lock, in place of claim and run: no thread could be started. */
     void (*refuse)(struct bnx_thread_job *job, int error);
 };
+
+/**
+ * bnx_os.thread_create for a thread that may run on all CPUs of the runtime: it would inherit where
+ * the worker that starts it stays. Any thread. Returns as that.
+ */
+int bnx_thread_start(struct bnx_os_thread *thread);
 
 /**
  * Makes a pool without threads.

@@ -280,14 +280,13 @@ uint32_t bnx_topology_worker_cpu(const struct bnx_topology *topology, uint32_t w
     return topology->cpus[topology->order[worker_index % topology->cpu_count]].cpu;
 }
 
-/* Returns how many CPUs are no farther than that tier. */
-static uint32_t set_within(const struct bnx_topology *topology, uint32_t cpu, uint32_t tier,
-                           cpu_set_t *out_set, size_t set_bytes) {
+uint32_t bnx_topology_within(const struct bnx_topology *topology, uint32_t cpu, enum bnx_tier tier,
+                             cpu_set_t *out_set, size_t set_bytes) {
     uint32_t count = 0;
     CPU_ZERO_S(set_bytes, out_set);
     for (uint32_t at = 0; at < topology->cpu_count; at++) {
         uint32_t other = topology->cpus[at].cpu;
-        if (bnx_topology_distance(topology, cpu, other) <= tier) {
+        if (bnx_topology_distance(topology, cpu, other) <= (uint32_t)tier) {
             CPU_SET_S(other, set_bytes, out_set);
             count++;
         }
@@ -297,10 +296,10 @@ static uint32_t set_within(const struct bnx_topology *topology, uint32_t cpu, ui
 
 void bnx_topology_neighbours(const struct bnx_topology *topology, uint32_t cpu, cpu_set_t *out_set,
                              size_t set_bytes) {
-    uint32_t of_core = set_within(topology, cpu, BNX_TIER_SMT, out_set, set_bytes);
-    uint32_t of_llc = set_within(topology, cpu, BNX_TIER_LLC, out_set, set_bytes);
+    uint32_t of_core = bnx_topology_within(topology, cpu, BNX_TIER_SMT, out_set, set_bytes);
+    uint32_t of_llc = bnx_topology_within(topology, cpu, BNX_TIER_LLC, out_set, set_bytes);
     if (of_llc == of_core && !BNX_PLANT(topology_trusts_llc)) {
-        (void)set_within(topology, cpu, BNX_TIER_NODE, out_set, set_bytes);
+        (void)bnx_topology_within(topology, cpu, BNX_TIER_NODE, out_set, set_bytes);
     }
 }
 

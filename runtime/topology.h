@@ -99,13 +99,21 @@ uint32_t bnx_topology_distance(const struct bnx_topology *topology, uint32_t cpu
 uint32_t bnx_topology_worker_cpu(const struct bnx_topology *topology, uint32_t worker_index);
 
 /**
+ * Fills the set with the CPUs that are no farther than that tier from one of the topology.
+ * @param set_bytes  room for the topology's last CPU
+ * Returns: how many they are.
+ * Context: any thread, O(cpu_count log cpu_count), never suspends.
+ */
+uint32_t bnx_topology_within(const struct bnx_topology *topology, uint32_t cpu, enum bnx_tier tier,
+                             cpu_set_t *out_set, size_t set_bytes);
+
+/**
  * Says where a thread that belongs on this CPU may run without moving away from its data: the CPUs
  * that share the last-level cache; those of the node where that cache is one core's own, as on
  * machines, most of them virtual, that do not show their shared one.
  * @param cpu        of the topology
- * @param out_set    filled
- * @param set_bytes  its size, with room for the topology's last CPU
- * Context: any thread, O(cpu_count log cpu_count), never suspends.
+ * @param set_bytes  room for the topology's last CPU
+ * Context: as above.
  */
 void bnx_topology_neighbours(const struct bnx_topology *topology, uint32_t cpu, cpu_set_t *out_set,
                              size_t set_bytes);

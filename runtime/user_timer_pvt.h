@@ -40,8 +40,9 @@
  *   Destroy        it ends the favour without a barrier, under the lock, unless the callback runs
  *                  elsewhere: nobody is in the short way then. The caller sees to it that every use
  *                  happened before, for the memory is freed. A callback's own uses happened before
- *                  is_running became false, under the same lock; one that begins later finds no
- *                  favour and earns none, because its starts are refused from then on.
+ *                  is_running became false, under the same lock. One that begins later finds no
+ *                  favour; its starts are refused, and a favour that it earns by stops can arm
+ *                  nothing, for no node is left.
  *   All else is under the lock, or is the deadline: a number on its own, so its accesses are
  *   relaxed. A CAS settles extend against expiry. Start and stop may overwrite an extend: it never
  *   makes a deadline of none or none of one, so it is as if it had come just before.

@@ -128,6 +128,16 @@ static void poll_outside(struct bnx_worker *worker) {
     handle_messages(worker);
 }
 
+/* What runs because of it goes before a BATCH task that waits, as from the worker's own queues. */
+static void *take_global(struct bnx_worker *worker) {
+    void *item = bnx_worker_take_global(worker);
+    if (item != NULL && bnx_lane_waits(worker->runtime, BNX_LANE_BATCH) &&
+        !BNX_PLANT(batch_waits_for_global)) {
+        worker->batch_passed++;
+    }
+    return item;
+}
+
 /* What to run, from near to far. Every other look begins with the global queue, so that it is
  * served while the worker's own queue never empties; not before LATENCY, which lets it in. The
  * looks themselves take turns: by the polls it would be never, or always, where there are two of
@@ -139,11 +149,11 @@ static void *find_item(struct bnx_worker *worker) {
                                                               : !worker->is_global_first;
     bool is_global_first =
         worker->is_global_first && !bnx_lane_waits(worker->runtime, BNX_LANE_LATENCY);
-    void *item = is_global_first ? bnx_worker_take_global(worker) : NULL;
+    void *item = is_global_first ? take_global(worker) : NULL;
     if (item == NULL) {
         item = bnx_worker_pick_local(worker);
     }
-    return item != NULL || is_global_first ? item : bnx_worker_take_global(worker);
+    return item != NULL || is_global_first ? item : take_global(worker);
 }
 
 /* Nothing else is there: a BATCH task, unless the outside has something after all. */
@@ -395,11 +405,10 @@ static void wait_for(uint32_t *futex_word, uint32_t count) {
     }
 }
 
-/* Keeps the worker near the others that it trades tasks with. Which of those CPUs it runs on is the
- * kernel's choice: with one of its own it would wait behind whatever else runs there while others
- * idle. */
-static void stay_near(struct bnx_worker *worker) {
-    struct bnx_topology *topology = &worker->runtime->topology;
+/* Of the CPUs near it the kernel chooses: with one of its own it would wait behind whatever else
+ * runs there while others idle. */
+void bnx_worker_keep_near(const struct bnx_worker *worker, bool is_near) {
+    const struct bnx_topology *topology = &worker->runtime->topology;
     if (!worker->runtime->is_placed) {
         return;
     }
@@ -408,7 +417,12 @@ static void stay_near(struct bnx_worker *worker) {
     if (set == NULL) {
         return; /* slower, not wrong */
     }
-    bnx_topology_neighbours(topology, bnx_topology_worker_cpu(topology, worker->index), set, bytes);
+    uint32_t cpu = bnx_topology_worker_cpu(topology, worker->index);
+    if (is_near) {
+        bnx_topology_neighbours(topology, cpu, set, bytes);
+    } else {
+        (void)bnx_topology_within(topology, cpu, BNX_TIER_REMOTE, set, bytes);
+    }
     (void)bnx_os.affinity_set(set, bytes); /* as above: the CPUs may have gone since */
     bnx_os.release(set);
 }
@@ -441,7 +455,7 @@ void bnx_worker_close(struct bnx_worker *worker) {
 void bnx_worker_main(void *arg) {
     struct bnx_worker *worker = arg;
     struct bnx_runtime *runtime = worker->runtime;
-    stay_near(worker);
+    bnx_worker_keep_near(worker, true);
     worker->start_error = bnx_worker_open(worker);
     if (worker->start_error == 0) {
         worker->start_error = bnx_crash_altstack_set();

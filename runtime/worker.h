@@ -48,7 +48,6 @@
 #define BNX_NEXT_STEAL_AGE_NS UINT64_C(3000)
 /* Descriptors in the deque beyond which a spawn moves the older half out, so a flush is bounded. */
 #define BNX_DEQUE_FLUSH_AT BNX_CAPACITY(1024, 8)
-
 /* Descriptors in a deque from which on a thief asks its owner for a share (steal.c). */
 #define BNX_SHARE_MIN BNX_CAPACITY(64, 4)
 
@@ -62,13 +61,11 @@ enum bnx_share {
 /* How long a worker spins before it parks, at first; then it adapts. 20 us pay, 5 us are worse than
  * none: a loopback reply takes about 10. */
 #define BNX_SPIN_NS_FIRST UINT64_C(20000)
-
 /* A lane that is emptied within this time needs no second worker. */
 #define BNX_WAKE_COST_NS UINT64_C(10000)
 /* A runq that its owner empties within this time is left to it (steal.c). */
 #define BNX_BACKLOG_NS UINT64_C(50000)
-
-/* Same CPU (more workers than CPUs), SMT sibling, same cache, same node, remote. */
+/* Anywhere (not placed), SMT sibling, same cache, same node, remote. */
 #define BNX_STEAL_TIERS 5
 
 /* What a switch leaves to be finished on the other side; per thread that runs stacks. */
@@ -206,6 +203,9 @@ void bnx_worker_visit_end(struct bnx_worker *worker);
 
 /** True when there is anything that this worker would run: the parker's last look (I1, I2). */
 bool bnx_worker_sees_work(const struct bnx_worker *worker);
+
+/** Where a placed worker's thread, the caller, may run: near whom it trades with, or anywhere. */
+void bnx_worker_keep_near(const struct bnx_worker *worker, bool is_near);
 
 /** The worker's thread: runs until the runtime says that no task is left and it may end. */
 void bnx_worker_main(void *worker);

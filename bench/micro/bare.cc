@@ -3,9 +3,9 @@
  * What the machine and libc can do without a scheduler: the limits that other rows are read by.
  *   BM_BareFlag         one way of a message between two threads that spin on a word
  *   BM_BareFutex        the same through futexes, each thread asleep while it waits
- *                       Both with each thread on a CPU of its own, as two workers are: left alone,
- *                       the kernel soon puts two that wake each other on one CPU, where a futex
- *                       takes 2.6 us, since nothing has to wake a CPU, and not 15
+ *                       Both with each thread on a CPU of its own, where two workers mostly are:
+ *                       left alone, the kernel soon puts two that wake each other on one CPU, where
+ *                       a futex takes 2.6 us, since nothing has to wake a CPU, and not 15
  *   BM_BareSwapcontext  one switch by swapcontext(3), with its system call for the signal mask
  */
 #include "bench/runtime/harness.h"

@@ -134,6 +134,70 @@ TEST(class_nobody_starves, "class.nobody_starves") {
     sched_run_each(crowd_out, NULL);
 }
 
+/* Tasks from outside: when one ends the next is queued already, and never two. */
+struct stream {
+    struct bnx_runtime *runtime;
+    uint32_t asked;  /* for the next one, by the one before */
+    uint32_t queued; /* by the thread */
+    uint64_t ran;
+    uint64_t ran_before_batch;
+};
+
+#define STREAM_LENGTH (10 * BNX_LANE_TURNS)
+
+static int ask_for_next(void *arg) {
+    struct stream *stream = arg;
+    if (++stream->ran < STREAM_LENGTH) {
+        sched_post(&stream->asked);
+        sched_wait_post(&stream->queued, (uint32_t)stream->ran + 1); /* with its worker */
+    }
+    return 0;
+}
+
+static void queue_next(void *arg) {
+    struct stream *stream = arg;
+    for (uint32_t i = 0; i < STREAM_LENGTH; i++) {
+        sched_wait_post(&stream->asked, i + 1);
+        CHECK_EQ(bnx_runtime_spawn(stream->runtime, ask_for_next, stream, NULL), 0);
+        sched_post(&stream->queued);
+    }
+}
+
+static int note_the_stream(void *arg) {
+    struct stream *stream = arg;
+    stream->ran_before_batch = stream->ran;
+    return 0;
+}
+
+static int stream_in(void *arg) {
+    struct stream *stream = arg;
+    struct bnx_spawn_options batch = of_class(BNX_CLASS_BATCH);
+    struct bnx_task *task = NULL;
+    struct bnx_os_thread thread;
+    struct bnx_scope scope;
+    stream->runtime = bnx_runtime_current();
+    CHECK_EQ(bnx_scope_open(&scope, NULL), 0);
+    CHECK_EQ(bnx_spawn_with(&scope, &batch, note_the_stream, stream, &task), 0);
+    sched_thread_start(&thread, queue_next, stream);
+    sched_post(&stream->asked);
+    sched_wait_post(&stream->queued, 1);
+    CHECK_EQ(bnx_join(task, NULL), 0);
+    CHECK_EQ(bnx_scope_close(&scope), 0);
+    while (bnx_load_relaxed(&stream->ran) < STREAM_LENGTH) { /* ends with the stream */
+        bnx_yield();
+    }
+    sched_thread_join(&thread);
+    CHECK(stream->ran_before_batch <= 3 * BNX_LANE_TURNS);
+    return 0;
+}
+
+/* Claim: what comes from outside counts among those that BATCH lets go first, so it gets its turn
+ * beside a stream of that. Method: one worker, and always one task in the global queue. */
+TEST(class_stream, "class.batch_beside_a_stream") {
+    struct stream stream = {0};
+    sched_run(1, stream_in, &stream);
+}
+
 /* ---- Waiting ---- */
 
 struct rally {

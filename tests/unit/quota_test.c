@@ -13,8 +13,10 @@
 #include "runtime/os.h"
 #include "runtime/topology.h"
 
+#include <bonxie/offload.h>
 #include <bonxie/runtime.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -269,11 +271,44 @@ static int affinity_note(void *arg) {
     return sched_getaffinity(0, sizeof(cpu_set_t), arg) == 0 ? 0 : -errno;
 }
 
+static int (*affinity_set_real)(const cpu_set_t *set, size_t set_bytes);
+
+/* Every second call of a thread keeps it on one CPU, as if that shared its cache with no other. */
+static int affinity_set_narrow(const cpu_set_t *set, size_t set_bytes) {
+    static _Thread_local unsigned calls;
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CHECK(set_bytes <= sizeof(one));
+    memcpy(&one, set, set_bytes);
+    for (size_t cpu = 0, seen = 0; cpu < set_bytes * 8 && calls % 2 == 0; cpu++) {
+        if (CPU_ISSET_S(cpu, set_bytes, &one) && seen++ > 0) {
+            CPU_CLR_S(cpu, set_bytes, &one);
+        }
+    }
+    calls++;
+    return affinity_set_real(&one, set_bytes);
+}
+
+struct whereabouts {
+    cpu_set_t of_worker;
+    cpu_set_t of_job;
+    cpu_set_t of_worker_after;
+};
+
+static int visit_a_thread(void *arg) {
+    struct whereabouts *seen = arg;
+    CHECK_EQ(affinity_note(&seen->of_worker), 0);
+    CHECK_EQ(bnx_offload(affinity_note, &seen->of_job), 0);
+    return affinity_note(&seen->of_worker_after);
+}
+
 /* Workers as many as the CPUs stay with the neighbours of one of them, and never on a single CPU
  * while it has neighbours. Fewer workers, and those that ask for it, run on every CPU. */
 TEST(placement, "runtime.placement") {
     cpu_set_t allowed;
-    CHECK_EQ(sched_getaffinity(0, sizeof(allowed), &allowed), 0);
+    if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0) {
+        SKIP("more CPUs than a cpu_set_t has room for");
+    }
     struct bnx_topology topology;
     CHECK_EQ(bnx_topology_load(&topology, "", &allowed, sizeof(allowed)), 0);
     uint32_t cpus = topology.cpu_count;
@@ -298,6 +333,17 @@ TEST(placement, "runtime.placement") {
     }
     CHECK(is_someones);
     bnx_topology_fini(&topology);
+
+    /* A thread that a worker starts for the library runs on every CPU all the same. */
+    struct whereabouts where;
+    affinity_set_real = bnx_os.affinity_set;
+    bnx_os.affinity_set = affinity_set_narrow;
+    int error = bnx_run(&options, visit_a_thread, &where);
+    bnx_os.affinity_set = affinity_set_real;
+    CHECK_EQ(error, 0);
+    CHECK_EQ(CPU_COUNT(&where.of_worker), 1);
+    CHECK(CPU_EQUAL(&where.of_job, &allowed));
+    CHECK_EQ(CPU_COUNT(&where.of_worker_after), 1);
 }
 
 int main(int argc, char **argv) {

@@ -16,8 +16,9 @@
  * are its own affair.)
  *
  * The process begins with no signal blocked or ignored, and of the caller's descriptors it has 0, 1
- * and 2 and no others, whatever O_CLOEXEC says. Its timer slack is what the program's was before
- * its first runtime. (Workers have 1 ns; a thread that a task starts by itself inherits that.)
+ * and 2 and no others, whatever O_CLOEXEC says. It may run on all CPUs of the runtime. Its timer
+ * slack is what the program's was before its first runtime. (Workers have 1 ns; a thread that a
+ * task starts by itself inherits that.)
  *
  * A process is known by its pidfd: neither SIGCHLD nor a handler is used, and no other process can
  * be meant by mistake. SIGCHLD must not be ignored, and nobody else may wait for it (waitpid(-1)):

@@ -30,7 +30,8 @@ enum bnx_option_flags {
     BNX_NO_WATCHDOG = 1u << 1, /* no watchdog thread: no stall reports, no rescue */
     BNX_NO_AFFINITY =
         1u << 2, /* workers run on any CPU; else, when they are as many as the CPUs, each stays
-                  * with those that share a last-level cache */
+                  * with those that share a last-level cache, and so do threads and programs that
+                  * a task starts other than by this library */
     BNX_CRASH_REPORT =
         1u << 3,        /* SIGSEGV and SIGBUS on a stack guard name the task; bnx_main sets it */
     BNX_GUEST = 1u << 4 /* no threads for workers: the caller's loop runs the one worker there is */
