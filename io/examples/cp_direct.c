@@ -105,11 +105,11 @@ int bnx_copy_direct(int from, int to, uint64_t bytes, uint32_t count,
                                      .progress = progress};
         error = bnx_spawn(&scope, copy_pieces, &copiers[i]);
     }
-    if (error != 0) {
+    bool is_ours = error != 0 && error != -ECANCELED; /* else a task has ended the others */
+    if (is_ours) {
         bnx_scope_cancel(&scope, 0);
     }
-    int close_error =
-        bnx_scope_close(&scope); /* the first error of a task, which ends the others */
-    error = error != 0 ? error : close_error;
+    int close_error = bnx_scope_close(&scope); /* the first error of a task */
+    error = is_ours ? error : close_error;
     return error != 0 ? error : bnx_ftruncate(to, (off_t)bytes);
 }

@@ -196,7 +196,7 @@ static int crawl_all(struct crawl *crawl, const struct arguments *arguments) {
     bnx_progress_finish(&crawl->progress);
     fprintf(stderr, "%u of %u pages, %u failed, %u retries, %u connections\n", crawl->done,
             crawl->found, crawl->failed, crawl->retries, crawl->pool.connected);
-    return error < 0 ? error : close_error;
+    return close_error < 0 ? close_error : error; /* the first one, not the spawn's -ECANCELED */
 }
 
 static int crawl_server(const struct arguments *arguments, const char *server) {

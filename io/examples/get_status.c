@@ -50,8 +50,9 @@ static int get_all(struct bnx_http_pool *pool) {
         requests[id] = (struct request){pool, id};
         error = bnx_spawn(&scope, get_one, &requests[id]);
     }
-    int close_error = bnx_scope_close(&scope); /* the first error cancels the others */
-    return error < 0 ? error : close_error;
+    /* The first error cancels the others, and a spawn that comes later says so. */
+    int close_error = bnx_scope_close(&scope);
+    return close_error < 0 ? close_error : error;
 }
 
 static int run(void *arg) {

@@ -75,7 +75,7 @@ static int fetch_all(struct fetches *fetches) {
         error = bnx_spawn_copy(&scope, fetch_task, &fetch, sizeof(fetch));
     }
     int close_error = bnx_scope_close(&scope);
-    return error < 0 ? error : close_error;
+    return close_error < 0 ? close_error : error; /* the first one, not the spawn's -ECANCELED */
 }
 
 static int run(void *arg) {
