@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: MIT
 #
 # plant.sh NAME COMMAND...: the command must pass, and with BONXIE_PLANT=NAME it must fail, or hang
-# for 30 seconds: in one of ten runs, each with a seed of its own, within a minute. What a race
+# for 30 seconds: in one of a hundred runs, each with a seed of its own, within a minute. What a race
 # breaks is not broken in every run. Exit 0 when both hold, 77 when the command skips.
 set -u
 
-runs_max=10
+runs_max=100
 seconds_max=60
 plant=$1
 shift
